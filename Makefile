@@ -1,0 +1,43 @@
+# `make test` is what a change has to pass. It needs Python and make; everything else goes into .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: test venv lint types docs demo bench clean
+
+test: lint types
+	@$(BIN)/python -m pytest --numprocesses 2 --cov
+
+venv: .venv/installed
+
+.venv/installed: setup.cfg pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo 'Python 3.11 or newer is needed. If it has another name: make PYTHON=python3.12' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || \
+	    { echo 'Python lacks its venv module. On Debian and Ubuntu: apt install python3-venv' >&2; exit 1; }
+	@$(BIN)/python -c '' 2>/dev/null || $(PYTHON) -m venv --clear .venv
+	@echo 'Installing into .venv ...'
+	@$(INSTALL) --editable '.[test,lint]'
+	@touch $@
+
+lint: venv
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/lint-imports
+
+types: venv
+	@$(BIN)/mypy
+
+docs: venv
+	@$(INSTALL) --editable '.[docs]'
+	@$(BIN)/sphinx-build -W -n docs docs/_build/html
+
+demo: venv
+	@$(BIN)/python examples/demo.py
+
+bench: venv
+	@$(BIN)/python benchmarks/run.py
+
+clean:
+	rm -rf .venv .tox .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf build dist docs/_build ./*.egg-info

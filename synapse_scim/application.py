@@ -1,0 +1,157 @@
+"""Builds every object once and gives each what it needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from synapse_scim.config import Config
+from synapse_scim.homeserver import HomeServer, settings
+from synapse_scim.homeserver.database import HomeserverDatabase
+from synapse_scim.homeserver.gateway import SynapseAccounts
+from synapse_scim.homeserver.listeners import client_listeners
+from synapse_scim.homeserver.tokens import AccessTokens
+from synapse_scim.mapping.changes import Planner
+from synapse_scim.mapping.identifiers import fold
+from synapse_scim.mapping.search_values import SearchValues
+from synapse_scim.mapping.threepids import ThreepidMapping
+from synapse_scim.mapping.user import UserMapping
+from synapse_scim.protocol.handler import Handler
+from synapse_scim.protocol.provider import composed_user, provider
+from synapse_scim.protocol.service import Service
+from synapse_scim.resources.credentials import Credentials
+from synapse_scim.resources.endpoint import Endpoint
+from synapse_scim.store.accounts import AccountReader
+from synapse_scim.store.columns import Columns
+from synapse_scim.store.creation import Creation
+from synapse_scim.store.historical import HistoricalUserIds
+from synapse_scim.store.maintenance import Maintenance, PreparedDatabase
+from synapse_scim.store.records import Records
+from synapse_scim.store.rights import Rights
+from synapse_scim.store.search import Search
+from synapse_scim.store.users import Store, UserStorage
+from synapse_scim.store.writes import Writer
+from synapse_scim.subject import Subject
+
+if TYPE_CHECKING:
+    from scim2_models import ScimProvider
+
+    from synapse_scim.accounts import AccountGateway
+
+NOBODY = Subject(name="nobody", scopes=frozenset())
+
+
+@attrs.frozen(kw_only=True)
+class Application:
+    """SCIM on one homeserver.
+
+    Attributes:
+        config: The module's configuration.
+        provider: What is announced.
+        store: Where Users are.
+        service: The protocol.
+        endpoint: What answers requests.
+        maintenance: What has to be done besides.
+    """
+
+    config: Config
+    provider: ScimProvider
+    store: Store
+    service: Service
+    endpoint: Endpoint
+    maintenance: Maintenance
+
+
+def build(
+    config: Config,
+    hs: HomeServer,
+    *,
+    gateway: AccountGateway | None = None,
+    database: PreparedDatabase | None = None,
+) -> Application:
+    """Return SCIM for a homeserver.
+
+    Args:
+        config: The module's configuration.
+        hs: The homeserver; its listeners need not have started.
+        gateway: What makes and changes accounts; by default Synapse itself.
+        database: Where they are kept; by default Synapse's own database.
+    """
+    gateway = gateway or SynapseAccounts(hs)
+    database = database or HomeserverDatabase(hs, fold)
+    description = provider(config, passwords=gateway.passwords_enabled)
+    model = composed_user(description)
+    threepids = ThreepidMapping(config.threepids, gateway.to_email)
+    users = UserMapping(gateway.server_name, threepids, config.sso)
+    reader = AccountReader(
+        server_name=gateway.server_name,
+        hidden_user_ids=gateway.hidden_user_ids,
+        reads_external_ids=bool(config.sso.providers),
+    )
+    historical = HistoricalUserIds(database)
+    planner = Planner(users=users, display_name=config.display_name, end_sessions=config.password.end_sessions)
+    writer = Writer(
+        database=database, gateway=gateway, records=Records(threepids=threepids, values=SearchValues(model))
+    )
+    columns = Columns(database=database, reader=reader, users=users, historical=historical)
+    store = Store(
+        database=database,
+        gateway=gateway,
+        model=model,
+        users=users,
+        reader=reader,
+        planner=planner,
+        writer=writer,
+        creation=Creation(
+            database=database,
+            gateway=gateway,
+            reader=reader,
+            planner=planner,
+            writer=writer,
+            config=config,
+            historical=historical,
+        ),
+        search=Search(database=database, reader=reader, columns=columns, model=model),
+    )
+    service = Service(description, config, secret=_cursor_secret(config, settings.macaroon_secret(hs)))
+    maintenance = Maintenance(database=database, writer=writer, historical=historical)
+
+    def handler(subject: Subject | None) -> Handler:
+        rights = Rights(subject=subject or NOBODY, protected=config.protected, users=users)
+        return Handler(service, UserStorage(store, rights))
+
+    endpoint = Endpoint(
+        service=service,
+        handler=handler,
+        credentials=Credentials(config=config, tokens=AccessTokens(hs)),
+        listeners=client_listeners(hs),
+        public_baseurl=gateway.public_baseurl,
+        ready=maintenance.ready,
+    )
+    return Application(
+        config=config,
+        provider=description,
+        store=store,
+        service=service,
+        endpoint=endpoint,
+        maintenance=maintenance,
+    )
+
+
+def _cursor_secret(config: Config, macaroon_secret: bytes) -> bytes:
+    """Return what cursors are sealed with: the same in all processes and after a restart, and good for nothing else."""
+    if config.cursor_secret_path is None:
+        return HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=b"synapse-scim cursors").derive(
+            macaroon_secret
+        )
+    try:
+        secret = Path(config.cursor_secret_path).read_bytes().strip()
+    except OSError as error:
+        raise SystemExit(f"synapse-scim: 'cursor_secret_path' cannot be read: {error.strerror}") from None
+    if not secret:
+        raise SystemExit("synapse-scim: 'cursor_secret_path' names an empty file")
+    return secret

@@ -1,0 +1,69 @@
+"""What the module asks of the homeserver's database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Transaction(Protocol):
+    """A cursor within a transaction. Statements mark their parameters with `?` on both engines.
+
+    A literal `%` is not allowed in a statement: bind it instead.
+    """
+
+    @property
+    def rowcount(self) -> int:
+        """The number of rows that the last statement changed."""
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> None:
+        """Run one statement."""
+
+    def execute_batch(self, sql: str, args: Iterable[Sequence[Any]]) -> None:
+        """Run one statement for each sequence of parameters."""
+
+    def fetchone(self) -> tuple[Any, ...] | None:
+        """Return the next row of the last statement, if any."""
+
+    def fetchall(self) -> list[tuple[Any, ...]]:
+        """Return the remaining rows of the last statement."""
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        """Iterate over the rows of the last statement."""
+
+
+class Database(Protocol):
+    """The homeserver's database. Implemented by `synapse_scim.homeserver`.
+
+    Attributes:
+        is_postgresql: PostgreSQL, else SQLite.
+        conflict: What a statement raises that breaks a uniqueness rule.
+    """
+
+    is_postgresql: bool
+    conflict: type[Exception]
+
+    def folded(self, expression: str) -> str:
+        """Return the SQL that folds a text expression as comparisons without case do, beyond ASCII too."""
+
+    def prepare_search(self, txn: Transaction) -> None:
+        """Make a transaction ready for a statement that is long and finds little."""
+
+    async def run(
+        self, name: str, function: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run a function in a transaction of its own, in a database thread.
+
+        It may run several times, when the database asks for that: it must have no other effects.
+        """
+
+    def lock(self, user_id: str) -> AbstractAsyncContextManager[None]:
+        """Hold what lets a single writer in, among all processes, at an account.
+
+        Raises:
+            Unavailable: Somebody else held it for too long.
+        """

@@ -1,0 +1,112 @@
+"""Synapse's database, as the module uses it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+
+from synapse.storage.database import LoggingTransaction
+from synapse.storage.engines import PostgresEngine
+from synapse.util.async_helpers import Linearizer
+from synapse.util.duration import Duration
+
+from synapse_scim.accounts import Unavailable
+from synapse_scim.database import Transaction
+
+if TYPE_CHECKING:
+    from synapse.server import HomeServer
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_LOCK = "scim_user"
+_LOCK_WAIT_S = 30.0
+_LOCK_POLL_S = (0.01, 0.25)
+
+_COLLATIONS = ("pg_unicode_fast", "und-x-icu", "pg_c_utf8")
+"""PostgreSQL's collations that fold beyond ASCII, the best first. Servers have at least one of them when they are built
+with ICU, as all distributions' are, or are of version 17 and later. Synapse's databases themselves fold ASCII only."""
+
+
+class HomeserverDatabase:
+    """Runs transactions on the homeserver's database."""
+
+    def __init__(self, hs: HomeServer, fold: Callable[[str], str]) -> None:
+        """Use the homeserver's main database.
+
+        Args:
+            hs: The homeserver.
+            fold: What a text becomes where case does not count.
+        """
+        self._clock = hs.get_clock()
+        self._store = hs.get_datastores().main
+        self._pool = self._store.db_pool
+        self._queue = Linearizer(name="synapse_scim", clock=self._clock)
+        self._fold = fold
+        self._collation: str | None = None
+        self.is_postgresql = isinstance(self._pool.engine, PostgresEngine)
+        self.conflict: type[Exception] = self._pool.engine.module.IntegrityError
+
+    async def prepare(self) -> None:
+        """Find out how this database folds text. Called once, before anything is searched."""
+        if self.is_postgresql:
+            self._collation = await self.run("synapse_scim_collation", _best_collation)
+
+    def folded(self, expression: str) -> str:
+        """Return the SQL that folds a text expression."""
+        if not self.is_postgresql:
+            return f"scim_fold({expression})"
+        collated = f'({expression}) COLLATE "{self._collation}"' if self._collation else expression
+        return f"normalize(lower(normalize({collated})))"
+
+    def prepare_search(self, txn: Transaction) -> None:
+        """Spare PostgreSQL the compiling of the statement, which takes longer than running it."""
+        if self.is_postgresql:
+            txn.execute("SET LOCAL jit = off")
+
+    async def run(
+        self, name: str, function: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run a function in a transaction."""
+
+        def run(txn: LoggingTransaction) -> T:
+            if not self.is_postgresql:
+                txn.txn.connection.create_function("scim_fold", 1, self._fold_or_null, deterministic=True)  # type: ignore[attr-defined]
+            return function(txn, *args, **kwargs)
+
+        return await self._pool.runInteraction(name, run)
+
+    @asynccontextmanager
+    async def lock(self, user_id: str) -> AsyncIterator[None]:
+        """Be the only writer at an account: first in this process, in the order of asking, then among all.
+
+        Synapse's own waiting for such a lock has no end, so it is not used.
+
+        Raises:
+            Unavailable: Another process held it for half a minute.
+        """
+        async with self._queue.queue(user_id):
+            deadline = self._clock.time() + _LOCK_WAIT_S
+            pause, longest = _LOCK_POLL_S
+            while (lock := await self._store.try_acquire_lock(_LOCK, user_id)) is None:
+                if self._clock.time() > deadline:
+                    raise Unavailable(f"The account {user_id} is being changed by somebody else; try again later")
+                await self._clock.sleep(Duration(seconds=pause * random.uniform(0.5, 1.0)))  # noqa: S311 - no secret
+                pause = min(2 * pause, longest)
+            async with lock:
+                yield
+
+    def _fold_or_null(self, text: Any) -> Any:
+        return self._fold(text) if isinstance(text, str) else text
+
+
+def _best_collation(txn: Transaction) -> str | None:
+    txn.execute(
+        "SELECT collname FROM pg_collation WHERE collname IN (?, ?, ?) AND collencoding IN"
+        " (-1, (SELECT encoding FROM pg_database WHERE datname = current_database()))",
+        _COLLATIONS,
+    )
+    found = {row[0] for row in txn.fetchall()}
+    return next((collation for collation in _COLLATIONS if collation in found), None)

@@ -1,0 +1,264 @@
+"""Synapse's accounts, as the module uses them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+from typing import TYPE_CHECKING, cast
+
+from synapse.api.errors import Codes, HttpResponseException, LimitExceededError, SynapseError
+from synapse.storage.database import LoggingTransaction
+from synapse.types import UserID, create_requester, map_username_to_mxid_localpart
+from synapse.util.threepids import validate_email
+
+from synapse_scim.accounts import (
+    AccountChangeRefused,
+    AddExternalId,
+    AddThreepid,
+    AnnounceThreepids,
+    DatabaseChange,
+    Deactivate,
+    EndSessions,
+    ExternalId,
+    ExternalIdTaken,
+    FinalChange,
+    InvalidPassword,
+    InvalidUserId,
+    ProfileChange,
+    RemoveExternalId,
+    RemoveThreepid,
+    SetLocked,
+    SetPasswordHash,
+    Threepid,
+    ThreepidTaken,
+    Unavailable,
+    UserIdTaken,
+)
+from synapse_scim.database import Transaction
+
+if TYPE_CHECKING:
+    from synapse.server import HomeServer
+
+logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def account_errors() -> Iterator[None]:
+    """Raise an `AccountError` for an error of Synapse's that leaves the block."""
+    try:
+        yield
+    except HttpResponseException as error:
+        raise Unavailable("A process of the homeserver does not answer") from error
+    except SynapseError as error:
+        if error.code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise Unavailable("A process of the homeserver does not answer") from error
+        raise AccountChangeRefused(f"The homeserver refuses this: {error.msg}") from error
+
+
+class SynapseAccounts:
+    """Registers and changes accounts through Synapse's own handlers. Implements `AccountGateway`."""
+
+    def __init__(self, hs: HomeServer) -> None:
+        """Use a homeserver."""
+        self._hs = hs
+        self._store = hs.get_datastores().main
+        self._auth = hs.get_auth_handler()
+        self.server_name = hs.hostname
+        self.public_baseurl: str = hs.config.server.public_baseurl
+        self.passwords_enabled = self._auth.can_change_password()
+        notices = hs.config.servernotices.server_notices_mxid
+        self.hidden_user_ids = frozenset({notices} if notices else ())
+
+    def now(self) -> datetime:
+        """Return the current time."""
+        return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=self._hs.get_clock().time_msec())
+
+    def to_localpart(self, name: str) -> str:
+        """Escape a name as single sign-on does, and `/` as well: clients put user IDs into URLs as they are."""
+        return map_username_to_mxid_localpart(name).replace("/", "=2f")
+
+    def to_email(self, address: str) -> str:
+        """Return the canonical form of an e-mail address."""
+        return validate_email(address)
+
+    async def register(self, localpart: str, displayname: str, password_hash: str) -> None:
+        """Register an account."""
+        try:
+            await self._hs.get_registration_handler().register_user(
+                localpart=localpart,
+                password_hash=password_hash,
+                default_display_name=displayname,
+                by_admin=True,
+                approved=True,
+            )
+        except SynapseError as error:
+            match error.errcode:
+                case Codes.USER_IN_USE:
+                    raise UserIdTaken(f"The user ID @{localpart}:{self.server_name} is taken") from error
+                case Codes.INVALID_USERNAME | Codes.EXCLUSIVE:
+                    raise InvalidUserId(
+                        f"'userName' gives the user ID @{localpart}:{self.server_name}, which cannot be: {error.msg}"
+                    ) from error
+            with account_errors():
+                raise
+
+    async def hash_password(self, password: str) -> str:
+        """Hash a password, in a thread."""
+        try:
+            self._hs.get_password_policy_handler().validate_password(password)
+        except SynapseError as error:
+            raise InvalidPassword(f"'password' is refused by the server's policy: {error.msg}") from error
+        return await self._auth.hash(password)
+
+    async def has_password(self, user_id: str, password: str) -> bool:
+        """Compare a password with the stored one, in a thread."""
+        stored = await self._store.db_pool.simple_select_one_onecol(
+            "users", {"name": user_id}, "password_hash", allow_none=True, desc="synapse_scim_password"
+        )
+        return stored is not None and await self._auth.validate_hash(password, stored)
+
+    # -- Changes within a transaction -----------------------------------------
+
+    def apply(self, txn: Transaction, user_id: str, change: DatabaseChange) -> None:
+        """Make a change as Synapse's storage does, caches of all processes included."""
+        match change:
+            case AddThreepid(threepid):
+                self._add_threepid(txn, user_id, threepid)
+            case RemoveThreepid(threepid):
+                txn.execute(
+                    "DELETE FROM user_threepids WHERE user_id = ? AND medium = ? AND address = ?",
+                    (user_id, threepid.medium, threepid.address),
+                )
+            case AddExternalId(external_id):
+                self._add_external_id(txn, user_id, external_id)
+            case RemoveExternalId(external_id):
+                txn.execute(
+                    "DELETE FROM user_external_ids WHERE user_id = ? AND auth_provider = ? AND external_id = ?",
+                    (user_id, external_id.auth_provider, external_id.subject),
+                )
+                self._forget_external_id(txn, external_id)
+            case SetLocked(locked):
+                self._store.set_user_locked_status_txn(cast("LoggingTransaction", txn), user_id, locked)
+            case SetPasswordHash(password_hash):
+                txn.execute("UPDATE users SET password_hash = ? WHERE name = ?", (password_hash, user_id))
+                self._store._invalidate_cache_and_stream(
+                    cast("LoggingTransaction", txn), self._store.get_user_by_id, (user_id,)
+                )
+
+    def _add_threepid(self, txn: Transaction, user_id: str, threepid: Threepid) -> None:
+        # Synapse's own method takes an identifier away from whoever has it.
+        txn.execute(
+            "SELECT user_id FROM user_threepids WHERE medium = ? AND address = ?", (threepid.medium, threepid.address)
+        )
+        owner = txn.fetchone()
+        if owner and owner[0] != user_id:
+            raise ThreepidTaken(
+                "Another account has one of the e-mail addresses ('emails.value')"
+                if threepid.medium == "email"
+                else "Another account has one of the phone numbers ('phoneNumbers.value')"
+            )
+        if owner:
+            return
+        now_ms = self._hs.get_clock().time_msec()
+        txn.execute(
+            "INSERT INTO user_threepids (user_id, medium, address, validated_at, added_at) VALUES (?, ?, ?, ?, ?)",
+            (user_id, threepid.medium, threepid.address, now_ms, now_ms),
+        )
+
+    def _add_external_id(self, txn: Transaction, user_id: str, external_id: ExternalId) -> None:
+        # Synapse's own method refuses a second subject of one provider.
+        txn.execute(
+            "SELECT user_id FROM user_external_ids WHERE auth_provider = ? AND external_id = ?",
+            (external_id.auth_provider, external_id.subject),
+        )
+        owner = txn.fetchone()
+        if owner and owner[0] != user_id:
+            raise ExternalIdTaken("The single sign-on identity of this 'externalId' opens another account")
+        if owner:
+            return
+        txn.execute(
+            "INSERT INTO user_external_ids (auth_provider, external_id, user_id) VALUES (?, ?, ?)",
+            (external_id.auth_provider, external_id.subject, user_id),
+        )
+        self._forget_external_id(txn, external_id)
+
+    def _forget_external_id(self, txn: Transaction, external_id: ExternalId) -> None:
+        """Make every process look the subject up anew: a stale answer would let it open the wrong account."""
+        self._store._invalidate_cache_and_stream(
+            cast("LoggingTransaction", txn),
+            self._store.get_user_by_external_id,
+            (external_id.auth_provider, external_id.subject),
+        )
+
+    # -- Changes of their own -------------------------------------------------
+
+    async def change_profile(self, user_id: str, change: ProfileChange) -> None:
+        """Change the profile, in the process that writes profiles."""
+        try:
+            with account_errors():
+                await self._hs.get_profile_handler().dispatch_set_profile_field(
+                    target_user=UserID.from_string(user_id),
+                    requester=create_requester(user_id, authenticated_entity=self.server_name),
+                    field_name="displayname",
+                    new_value=change.displayname,
+                    by_admin=True,
+                )
+        except AccountChangeRefused as error:
+            # The profile is stored before the person's own limit of messages is asked about telling the rooms.
+            if not isinstance(error.__cause__, LimitExceededError):
+                raise
+            logger.info("The rooms of %s will hear of the new display name with its next change", user_id)
+
+    async def check_deactivation(self, user_id: str) -> None:
+        """Ask the other modules."""
+        rules = self._hs.get_module_api_callbacks().third_party_event_rules
+        if not await rules.check_can_deactivate_user(user_id, True):  # noqa: FBT003 - Synapse's signature
+            raise AccountChangeRefused(f"A module of the homeserver forbids the deactivation of {user_id}")
+
+    async def finish(self, user_id: str, change: FinalChange) -> None:
+        """Make a change that nothing undoes."""
+        with account_errors():
+            match change:
+                case EndSessions():
+                    await self._hs.get_device_handler().delete_all_devices_for_user(user_id)
+                    await self._auth.delete_access_tokens_for_user(user_id)
+                case Deactivate(erase):
+                    await self._hs.get_deactivate_account_handler().deactivate_account(
+                        user_id,
+                        erase_data=erase,
+                        requester=create_requester(user_id, authenticated_entity=self.server_name),
+                        by_admin=True,
+                    )
+                    await self._store.set_user_locked_status(user_id, locked=False)
+                case AnnounceThreepids():
+                    await self._announce(user_id, change)
+
+    async def _announce(self, user_id: str, change: AnnounceThreepids) -> None:
+        for threepid in sorted(change.removed):
+            await self._hs.get_identity_handler().try_unbind_threepid(
+                user_id, threepid.medium, threepid.address, id_server=None
+            )
+            await self._auth.delete_local_threepid(user_id, threepid.medium, threepid.address)
+        rules = self._hs.get_module_api_callbacks().third_party_event_rules
+        for threepid in sorted(change.added):
+            await rules.on_add_user_third_party_identifier(user_id, threepid.medium, threepid.address)
+            if change.notify_by_email and threepid.medium == "email":
+                await self._add_email_pusher(user_id, threepid.address)
+
+    async def _add_email_pusher(self, user_id: str, address: str) -> None:
+        """Notify a new person by e-mail, where the homeserver does so for those whom an administrator registers."""
+        email = self._hs.config.email
+        if email.email_enable_notifs and email.email_notif_for_new_users:
+            await self._hs.get_pusherpool().add_or_update_pusher(
+                user_id=user_id,
+                kind="email",
+                app_id="m.email",
+                app_display_name="Email Notifications",
+                device_display_name=address,
+                pushkey=address,
+                lang=None,
+                data={},
+            )

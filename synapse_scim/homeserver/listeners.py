@@ -1,0 +1,67 @@
+"""Puts the SCIM endpoints where clients reach them, under both prefixes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from synapse import rest
+
+if TYPE_CHECKING:
+    from synapse.http.server import HttpServer
+    from synapse.http.site import SynapseRequest
+    from synapse.server import HomeServer
+
+Serve = Callable[["SynapseRequest"], Awaitable[None]]
+
+_SERVED = "_synapse_scim"
+"""The attribute of a homeserver that holds what serves its unstable prefix. All homeservers of a process share the list
+of servlets, and a table of them here would keep them in memory after their end."""
+
+
+def can_serve_unstable_prefix() -> bool:
+    """Tell whether this version of Synapse lets modules in below `/_matrix/client`."""
+    return "client" in getattr(rest, "SERVLET_GROUPS", {})
+
+
+def serve_below_client_api(hs: HomeServer, prefix: str, serve: Serve) -> None:
+    """Serve all paths from a prefix below `/_matrix/client` on.
+
+    A web resource registered there is never reached, and with `compress: true` keeps Synapse from starting; a servlet
+    of the client API is reached (`docs/architecture.md`), on listeners for clients alone.
+
+    Args:
+        hs: The homeserver; its listeners have not started yet.
+        prefix: The path, without a slash at its end.
+        serve: Answers a request, whatever its method.
+    """
+    setattr(hs, _SERVED, (re.compile(f"^{re.escape(prefix)}(?=/|$)"), serve))
+    servlets = rest.SERVLET_GROUPS["client"]
+    if _register_servlets not in servlets:
+        rest.SERVLET_GROUPS["client"] = (*servlets, _register_servlets)
+
+
+def _register_servlets(hs: HomeServer, http_server: HttpServer) -> None:
+    served = getattr(hs, _SERVED, None)
+    if served is None:
+        return
+    pattern, serve = served
+
+    async def answer(request: SynapseRequest, **_groups: str) -> None:
+        await serve(request)
+
+    for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
+        http_server.register_paths(method, [pattern], answer, "ScimServlet")
+
+
+def client_listeners(hs: HomeServer) -> frozenset[str]:
+    """Return the tags of the listeners that serve clients: a module's web resources are put on every listener."""
+    listeners = hs.config.worker.worker_listeners if hs.config.worker.worker_app else hs.config.server.listeners
+    return frozenset(
+        listener.get_site_tag()
+        for listener in listeners
+        if listener.type == "http"
+        and listener.http_options is not None
+        and any("client" in resource.names for resource in listener.http_options.resources)
+    )

@@ -1,0 +1,1 @@
+"""Matrix accounts as SCIM users, and back: pure functions without input, output or clock."""

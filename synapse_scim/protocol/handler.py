@@ -1,0 +1,102 @@
+"""scim2-server's handler, with the decisions that must precede the library's comparison of what is and should be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from scim2_models import PatchOp, PatchOperation, Resource, ResourceType
+from scim2_server.conditions import Conditions
+from scim2_server.handler import AsyncScimHandler
+from scim2_server.requests import ScimRequest
+from scim2_server.responses import ScimResponse
+from scim2_server.routing import Operation
+
+from synapse_scim.protocol.service import Service
+from synapse_scim.store.users import UserStorage
+
+
+class Handler(AsyncScimHandler):
+    """Serves the operations on Users.
+
+    The library reads a resource, applies the request to it, and stores the result only if something changed. Here the
+    account is locked from the reading to the storing, so that of two writers none is lost; what SCIM must not write to
+    is refused even if nothing would change; and an account that SCIM did not make is adopted even then.
+    """
+
+    storage: UserStorage
+    service: Service
+
+    def __init__(self, service: Service, storage: UserStorage) -> None:
+        """Serve the requests of the storage's caller."""
+        super().__init__(service, storage)
+
+    async def create(self, request: ScimRequest) -> ScimResponse:
+        """Create a User; the library does not look whether the client wants it whole."""
+        with self.service.provider:
+            resource_type = self.service.resource_type_at(str(self.service.route(request, Operation.create).endpoint))
+            parameters = self.service.read_response_parameters(resource_type, request.query)
+            response = await super().create(request)
+            self.service.selected(response, self.service.get_model(resource_type), parameters)
+        return response
+
+    async def replace_resource(
+        self,
+        resource_type: ResourceType,
+        current: Resource[Any],
+        replacement: Resource[Any],
+        conditions: Conditions,
+    ) -> Resource[Any]:
+        """Replace a User.
+
+        What a PUT does not name goes (RFC 7644 §3.5.1), but for `active` and `externalId`, since clients that know
+        nothing of them must not change them, and for the identifiers that somebody other than SCIM bound.
+        """
+        async with self.storage.writing(str(current.id)) as account:
+            current = await self.storage.get(resource_type, account.user_id)
+            self.storage.remember(states_active=getattr(replacement, "active", None) is not None)
+            for field in ("active", "external_id"):
+                if getattr(replacement, field) is None and (
+                    field == "active" or field not in replacement.model_fields_set
+                ):
+                    setattr(replacement, field, getattr(current, field))
+            self.storage.keep_foreign_threepids(account, replacement)
+            replaced = await super().replace_resource(resource_type, current, replacement, conditions)
+            return await self._settled(resource_type, replaced)
+
+    async def patch_resource(
+        self, resource_type: ResourceType, resource_id: str, patch_op: PatchOp[Any], conditions: Conditions
+    ) -> Resource[Any]:
+        """Change a User."""
+        async with self.storage.writing(resource_id):
+            named = _named(patch_op)
+            self.storage.remember(
+                states_active=any("active" in names for _, names in named),
+                removes_password=any(op is PatchOperation.Op.remove and "password" in names for op, names in named),
+            )
+            patched = await super().patch_resource(resource_type, resource_id, patch_op, conditions)
+            return await self._settled(resource_type, patched)
+
+    async def delete_resource(self, resource_type: ResourceType, resource_id: str, conditions: Conditions) -> None:
+        """Delete a User."""
+        async with self.storage.writing(resource_id):
+            await super().delete_resource(resource_type, resource_id, conditions)
+
+    async def _settled(self, resource_type: ResourceType, resource: Resource[Any]) -> Resource[Any]:
+        """Return a User that was written; what is kept of it may have to change even if the User does not."""
+        if self.storage.is_settled(resource):
+            return resource
+        return await self.storage.update(resource_type, resource)
+
+
+def _named(patch_op: PatchOp[Any]) -> list[tuple[PatchOperation.Op | None, set[str]]]:
+    """Return what each operation of a PATCH does, and the attributes that it names, in lower case."""
+    return [
+        (operation.op, {name.rpartition(":")[2].lower() for name in _names(operation)})
+        for operation in patch_op.operations or ()
+    ]
+
+
+def _names(operation: PatchOperation[Any]) -> list[str]:
+    if operation.path:
+        return [str(operation.path)]
+    return list(operation.value) if isinstance(operation.value, dict) else []

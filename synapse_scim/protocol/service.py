@@ -1,0 +1,276 @@
+"""scim2-server's service, with what this module does differently: each override says why."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, cast
+from urllib.parse import unquote
+
+from pydantic import ValidationError
+from pydantic.alias_generators import to_camel
+from scim2_models import (
+    BulkOperation,
+    Context,
+    Error,
+    ForbiddenException,
+    InvalidFilterException,
+    InvalidValueException,
+    NotFoundException,
+    PatchOp,
+    PayloadTooLargeException,
+    Resource,
+    ResourceType,
+    ResponseParameters,
+    SCIMException,
+    ScimProvider,
+    SearchRequest,
+)
+from scim2_server.bulk import BulkPlan
+from scim2_server.conditions import Conditions
+from scim2_server.requests import ScimRequest
+from scim2_server.responses import ScimResponse
+from scim2_server.routing import Operation, Target, match
+from scim2_server.service import ModelT, ScimService, scim_exception_of
+
+from synapse_scim.config import Config
+from synapse_scim.mapping.identifiers import quoted_id
+from synapse_scim.protocol import dialects, payload
+from synapse_scim.store.errors import UnavailableException
+from synapse_scim.subject import Scope, Subject
+from synapse_scim.text import text_problem
+
+logger = logging.getLogger(__name__)
+
+DISCOVERY = frozenset(
+    {
+        Operation.service_provider_config,
+        Operation.resource_types,
+        Operation.resource_type,
+        Operation.schemas,
+        Operation.schema,
+    }
+)
+"""What anybody may ask, since it says nothing about anybody (RFC 7644 §4)."""
+
+_READ_ONLY = "The server's configuration allows no changes ('read_only')"
+
+_READS = frozenset({Operation.query, Operation.search, Operation.search_with_body})
+
+
+class Service(ScimService):
+    """The SCIM protocol of this module."""
+
+    def __init__(self, provider: ScimProvider, config: Config, *, secret: bytes) -> None:
+        """Serve what the provider describes.
+
+        Args:
+            provider: What is announced.
+            config: The limits, and whether anything may be written.
+            secret: What cursors are sealed with, the same in all processes.
+        """
+        super().__init__(provider, secret=secret)
+        self._limits = config.limits
+        self._read_only = config.read_only
+
+    # -- Requests -------------------------------------------------------------
+
+    @staticmethod
+    def match(request: ScimRequest) -> Target:
+        """Take an id apart as URLs do: the path is split, then each segment decoded; a user ID may hold a `/`.
+
+        The request's path is percent-encoded (`resources.request`), so the library's splitting does no harm.
+        """
+        target = match(request.method.upper(), request.path)
+        if target.resource_id is None:
+            return target
+        return Target(target.operation, target.endpoint, unquote(target.resource_id), target.me)
+
+    def max_body_size(self, request: ScimRequest) -> int | None:
+        """Bound every body, not only those of /Bulk."""
+        limit = super().max_body_size(request)
+        return self._limits.body_size if limit is None else limit
+
+    def ensure_body_size(self, request: ScimRequest) -> None:
+        """Refuse a body beyond the limit, as `ensure_bulk_payload_size` does for /Bulk.
+
+        Raises:
+            PayloadTooLargeException: The body is too large.
+        """
+        if len(request.body) > self._limits.body_size and self.match(request).operation is not Operation.bulk:
+            raise PayloadTooLargeException(
+                detail=f"The request body exceeds the limit of {self._limits.body_size} bytes ('limits.body_size')"
+            )
+
+    def me_target(self, request: ScimRequest) -> tuple[ResourceType, str]:
+        """`/Me` is the account whose access token makes the request; SCIM's own credentials are nobody."""
+        subject = cast("Subject", request.subject)
+        if subject.user_id is None:
+            raise NotFoundException(detail="This credential belongs to no user, so there is no /Me")
+        return self.get_resource_type("User"), subject.user_id
+
+    def authorize(self, request: ScimRequest, target: Target, resource_type: ResourceType) -> None:
+        """Ask for the scope that an operation needs."""
+        subject = cast("Subject", request.subject)
+        needed = Scope.users_read if target.operation in _READS else Scope.users_write
+        if needed not in subject.scopes:
+            raise ForbiddenException(detail=f"This credential lacks the scope {needed.value}")
+        if needed is Scope.users_write and self._read_only:
+            raise ForbiddenException(detail=_READ_ONLY)
+
+    # -- Bodies ---------------------------------------------------------------
+
+    def read_body(self, model: type[ModelT], body: bytes, content_type: str | None, scim_ctx: Context) -> ModelT:
+        """Read JSON more strictly than pydantic, and SCIM with the dialects of identity providers."""
+        self.ensure_json(content_type)
+        value = payload.parse(body)
+        unsound = payload.withdraw_unsound_data(value) if scim_ctx is Context.BULK_REQUEST else {}
+        payload.check(value)
+        if scim_ctx in {Context.RESOURCE_CREATION_REQUEST, Context.RESOURCE_REPLACEMENT_REQUEST}:
+            value = dialects.resource(value)
+        elif scim_ctx is Context.RESOURCE_PATCH_REQUEST:
+            value = dialects.patch(value)
+            if is_empty_patch(value):
+                # Microsoft's validator sends no operations (scimmy issue 59): a change of nothing.
+                return model.model_construct(operations=[])
+        elif scim_ctx is Context.BULK_REQUEST:
+            value = dialects.bulk(value)
+        try:
+            message = model.model_validate(value, scim_ctx=scim_ctx)
+        except ValidationError as exception:
+            raise scim_exception_of(exception) from exception
+        for position, error in unsound.items():
+            operation = cast("Any", message).operations[position]
+            operation.status, operation.response = error.status, error.to_error()
+        return message
+
+    def decode_body(self, body: bytes, content_type: str | None) -> Any:
+        """Read the JSON of a search request more strictly than pydantic."""
+        self.ensure_json(content_type)
+        value = payload.parse(body)
+        payload.check(value)
+        return value
+
+    def read_search(self, resource_types: list[ResourceType], payload: Any) -> tuple[SearchRequest[Any], Any]:
+        """Bound the filter before it is parsed, and read the dialect of old releases of authentik."""
+        if isinstance(payload, dict):
+            for name, value in payload.items():
+                if name.casefold() != "filter" or not isinstance(value, str):
+                    continue
+                if len(value) > self._limits.filter_length:
+                    raise InvalidFilterException(
+                        detail=f"The filter is longer than {self._limits.filter_length} characters"
+                        " ('limits.filter_length')"
+                    )
+                payload = {**payload, name: dialects.authentik_filter(value)}
+        return super().read_search(resource_types, payload)
+
+    def selected(self, response: ScimResponse, model: type[Resource[Any]], parameters: ResponseParameters[Any]) -> None:
+        """Cut an answer to a creation down to the attributes that were asked for (RFC 7644 §3.9)."""
+        if parameters.attributes or parameters.excluded_attributes:
+            created = model.model_validate(response.body)
+            response.body = created.model_dump(
+                scim_ctx=Context.RESOURCE_CREATION_RESPONSE, response_parameters=parameters
+            )
+
+    # -- Locations ------------------------------------------------------------
+
+    def resource_location(self, base_url: str, resource_type: ResourceType, resource_id: str) -> str:
+        """Quote the id, so that the URL can be requested as it stands."""
+        return super().resource_location(base_url, resource_type, quoted_id(resource_id))
+
+    def reference_location(self, base_url: str, reference: str) -> str:
+        """References within users come quoted from the mapping; the library would quote them again."""
+        return f"{base_url.rstrip('/')}/{reference}"
+
+    # -- Changes --------------------------------------------------------------
+
+    def apply_patch(
+        self, current: Resource[Any], patch_op: PatchOp[Any], conditions: Conditions
+    ) -> Resource[Any] | None:
+        """Say what is wrong with a value in SCIM's words, and look for what a filter in a path put into the User."""
+        try:
+            patched = super().apply_patch(current, patch_op, conditions)
+        except InvalidValueException as error:
+            if not isinstance(error.__cause__, ValidationError):
+                raise
+            raise InvalidValueException(detail=_detail(error.__cause__)) from error
+        if patched is not None:
+            payload.check(patched.model_dump())
+        return patched
+
+    # -- Answers --------------------------------------------------------------
+
+    def patch_response(
+        self, base_url: str, resource: Resource[Any], response_parameters: ResponseParameters[Any]
+    ) -> ScimResponse:
+        """Answer a PATCH with the resource: clients read it, and RFC 7644 §3.5.2 leaves the choice to the server."""
+        return self.resource_response(
+            self.publish(base_url, resource), Context.RESOURCE_REPLACEMENT_RESPONSE, response_parameters
+        )
+
+    def error_response(self, exception: Exception) -> ScimResponse:
+        """Say when to come back, where the exception knows it (RFC 9110 §10.2.3)."""
+        response = super().error_response(exception)
+        if isinstance(exception, UnavailableException):
+            response.headers["Retry-After"] = str(exception.retry_after_s)
+        return response
+
+    def www_authenticate(self, exception: SCIMException) -> str | None:
+        """A 401 carries a challenge even where no scheme is announced (RFC 9110 §11.6.1)."""
+        return super().www_authenticate(exception) or 'Bearer realm="SCIM"'
+
+    # -- Bulk -----------------------------------------------------------------
+
+    def read_bulk(self, body: bytes, content_type: str | None) -> BulkPlan:
+        """Read the paths of operations as URLs: the library neither splits nor decodes them."""
+        if self._read_only:
+            # Bulk is not announced then, and the library would say no more than that.
+            raise ForbiddenException(detail=_READ_ONLY)
+        plan = super().read_bulk(body, content_type)
+        for operation in plan.operations:
+            if operation.path is not None:
+                operation.path = _decoded(operation.path)
+        return plan
+
+    def route_bulk_operation(self, operation: BulkOperation[Resource[Any]]) -> ResourceType | None:
+        """Route a path whose id may hold a `/`."""
+        if operation.path is None:
+            return None
+        endpoint, slash, resource_id = operation.path.strip("/").partition("/")
+        routed = operation.model_copy(
+            update={"path": f"/{endpoint}/{quoted_id(resource_id)}" if slash else f"/{endpoint}"}
+        )
+        return super().route_bulk_operation(routed)
+
+    def bulk_failure(self, outcome: dict[str, Any], exception: Exception) -> dict[str, Any]:
+        """Leave a trace of what should not happen: the answer shows a 500 without any."""
+        if not isinstance(exception, SCIMException):
+            logger.error("A bulk operation failed unexpectedly", exc_info=exception)
+        return super().bulk_failure(outcome, exception)
+
+
+def _detail(exception: ValidationError) -> str:
+    """Say what is wrong with a value in a PATCH, by SCIM's name of the attribute."""
+    error = exception.errors()[0]
+    names = tuple(to_camel(part) if isinstance(part, str) else part for part in error["loc"])
+    return str(Error.from_validation_error({**error, "loc": names}).detail)
+
+
+def is_empty_patch(value: Any) -> bool:
+    """Tell whether the body of a PATCH has a list of operations that is empty."""
+    return isinstance(value, dict) and any(
+        name.lower() == "operations" and operations == [] for name, operations in value.items()
+    )
+
+
+def _decoded(path: str) -> str:
+    """Return the path of a bulk operation with its segments decoded, as far as they can be.
+
+    The id is the rest of the path behind the endpoint; a segment that is no UTF-8 stays as it is, and finds nothing.
+    """
+    endpoint, slash, resource_id = path.strip("/").partition("/")
+    try:
+        decoded = unquote(resource_id, errors="strict")
+    except UnicodeDecodeError:
+        decoded = resource_id
+    return f"/{endpoint}{slash}{decoded}" if text_problem(decoded) is None else f"/{endpoint}{slash}{resource_id}"

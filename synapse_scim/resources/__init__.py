@@ -1,0 +1,1 @@
+"""Twisted web resources: bytes in, bytes out."""

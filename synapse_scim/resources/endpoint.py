@@ -1,0 +1,104 @@
+"""The SCIM endpoints: one resource that answers every request below a prefix."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import attrs
+from scim2_models import NotFoundException, SCIMException
+from synapse.module_api import DirectServeJsonResource, SynapseRequest
+
+from synapse_scim.protocol.service import DISCOVERY, Service
+from synapse_scim.resources.credentials import Credentials
+from synapse_scim.resources.request import read_body, read_request
+from synapse_scim.resources.response import write_response
+from synapse_scim.store.errors import scim_errors
+
+if TYPE_CHECKING:
+    from scim2_server.requests import ScimRequest
+    from scim2_server.responses import ScimResponse
+
+    from synapse_scim.protocol.handler import Handler
+    from synapse_scim.subject import Subject
+
+logger = logging.getLogger(__name__)
+
+
+@attrs.frozen(kw_only=True)
+class Endpoint:
+    """Answers SCIM requests.
+
+    Attributes:
+        service: The protocol.
+        handler: Returns what serves the requests of a caller; `None` is nobody, who may ask for discovery only.
+        credentials: Finds out who calls.
+        listeners: The tags of the listeners that serve clients.
+        public_baseurl: Where clients reach the homeserver.
+        ready: Returns when the module can serve, or raises an `AccountError`.
+    """
+
+    service: Service
+    handler: Callable[[Subject | None], Handler]
+    credentials: Credentials
+    listeners: frozenset[str]
+    public_baseurl: str
+    ready: Callable[[], Awaitable[None]]
+
+    async def serve(self, request: SynapseRequest, prefix: str) -> None:
+        """Answer a request whose path starts with a prefix; every answer is SCIM's, errors included."""
+        request.request_metrics.name = "ScimServlet"
+        try:
+            with scim_errors():
+                response = await self._respond(request, prefix)
+        except SCIMException as error:
+            logger.info("%s %s: %d %s", request.get_method(), prefix, error.status, error.scim_type or "")
+            response = self.service.error_response(error)
+        except Exception as error:
+            logger.exception("A SCIM request failed unexpectedly; this is a bug of synapse-scim")
+            response = self.service.error_response(error)
+        write_response(request, response)
+
+    async def _respond(self, request: SynapseRequest, prefix: str) -> ScimResponse:
+        if request.synapse_site.site_tag not in self.listeners:
+            raise NotFoundException(detail="This listener does not serve SCIM")
+        scim_request = read_request(request, self.public_baseurl, prefix)
+        subject = await self._subject(request, scim_request)
+        if subject is not None:
+            await self.ready()
+        scim_request.subject = subject
+        scim_request.body = read_body(request, self.service.max_body_size(scim_request))
+        self.service.ensure_body_size(scim_request)
+        return await self.handler(subject).handle(scim_request)
+
+    async def _subject(self, request: SynapseRequest, scim_request: ScimRequest) -> Subject | None:
+        """Return who calls. Discovery tells anybody the same, and asks nobody (RFC 7644 §4)."""
+        try:
+            if self.service.match(scim_request).operation in DISCOVERY:
+                return None
+        except SCIMException:
+            # Whoever asks for what does not exist says first who asks.
+            pass
+        return await self.credentials.subject(request)
+
+
+class ScimResource(DirectServeJsonResource):
+    """The web resource of a prefix that belongs to SCIM alone."""
+
+    isLeaf = True
+
+    def __init__(self, endpoint: Endpoint, prefix: str, clock: Any) -> None:
+        """Serve a prefix.
+
+        Args:
+            endpoint: What answers.
+            prefix: The path, without a slash at its end.
+            clock: The homeserver's clock.
+        """
+        super().__init__(clock=clock)
+        self._endpoint = endpoint
+        self._prefix = prefix
+
+    async def _async_render(self, request: SynapseRequest) -> None:
+        await self._endpoint.serve(request, self._prefix)

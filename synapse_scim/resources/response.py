@@ -1,0 +1,40 @@
+"""Writes an answer of scim2-server to a Twisted request."""
+
+from __future__ import annotations
+
+import json
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+from twisted.internet.error import ConnectionLost
+from twisted.protocols.basic import FileSender
+
+if TYPE_CHECKING:
+    from scim2_server.responses import ScimResponse
+    from twisted.web.server import Request
+
+_AT_ONCE = 64 * 1024
+"""What is written in one go, in bytes. A larger body goes as fast as the client reads: written at once, it would start
+the time-out for the connection's next request while the client is still busy with this one."""
+
+
+def write_response(request: Request, response: ScimResponse) -> None:
+    """Send an answer, unless the client has gone."""
+    if request._disconnected:  # noqa: SLF001 - Twisted has no public way to ask
+        return
+    request.setResponseCode(int(response.status))
+    for name, value in response.headers.items():
+        request.setHeader(name.encode("ascii"), value.encode("utf-8"))
+    # What is said of people is not for caches to keep (RFC 7644 §7.5).
+    request.setHeader(b"Cache-Control", b"no-store")
+    if response.body is None:
+        request.finish()
+        return
+    body = json.dumps(response.body, separators=(",", ":"), ensure_ascii=False).encode()
+    request.setHeader(b"Content-Length", str(len(body)).encode())
+    if len(body) <= _AT_ONCE:
+        request.write(body)
+        request.finish()
+        return
+    sent = FileSender().beginFileTransfer(BytesIO(body), request)
+    sent.addCallbacks(lambda _: request.finish(), lambda failure: failure.trap(Exception, ConnectionLost))

@@ -1,0 +1,180 @@
+"""Reads accounts, as Synapse and this module keep them, in one transaction."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import attrs
+
+from synapse_scim.accounts import Account, ExternalId, Record, Threepid
+from synapse_scim.database import Transaction
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+_COLUMNS = """
+    u.name, u.creation_ts, u.admin, u.locked, u.suspended, u.deactivated, u.user_type,
+    p.displayname, p.avatar_url,
+    s.state, s.domain, s.user_name, s.external_id, s.attributes, s.threepids, s.displayname,
+    s.active, s.active_removed, s.created_ts, s.modified_ts, s.revision
+"""
+
+
+def moment(ts_ms: int) -> datetime:
+    """Return the time that is so many milliseconds after 1970."""
+    return _EPOCH + timedelta(milliseconds=ts_ms)
+
+
+def ts_ms(time: datetime) -> int:
+    """Return the milliseconds from 1970 to a time."""
+    return (time - _EPOCH) // timedelta(milliseconds=1)
+
+
+def placeholders(values: Sequence[Any]) -> str:
+    """Return as many `?` as there are values, for an IN list."""
+    return ", ".join("?" * len(values))
+
+
+@attrs.frozen(kw_only=True)
+class AccountReader:
+    """Reads the accounts that SCIM shows.
+
+    Attributes:
+        server_name: The homeserver's name.
+        hidden_user_ids: Accounts of the homeserver itself, such as that of its notices.
+        reads_external_ids: Whether single sign-on subjects matter to what is shown or written.
+    """
+
+    server_name: str
+    hidden_user_ids: frozenset[str]
+    reads_external_ids: bool
+
+    def localpart_sql(self) -> str:
+        """Return the SQL of the localpart of `u.name`."""
+        return f"substr(u.name, 2, length(u.name) - {len(self.server_name) + 2})"
+
+    def name_taken_sql(self) -> str:
+        """Return the SQL that tells whether a managed account bears the localpart of `u.name` as its userName."""
+        # Localparts are ASCII, so that lower() folds them on both engines.
+        return (
+            "EXISTS (SELECT 1 FROM synapse_scim_users bearer"
+            f" WHERE bearer.user_name_key = lower({self.localpart_sql()}) AND bearer.user_id <> u.name)"
+        )
+
+    def shown_sql(self) -> tuple[str, list[Any]]:
+        """Return the SQL, with its parameters, of what makes `users u` with its record `s` a User.
+
+        Users are the local accounts that people use: no guests, no appservice's, none of Synapse's own types for
+        programs, not the server's, none that SCIM deleted or is still making.
+        """
+        sql = (
+            "u.is_guest = 0 AND u.appservice_id IS NULL"
+            " AND (u.user_type IS NULL OR u.user_type NOT IN ('bot', 'support'))"
+            " AND (s.state IS NULL OR s.state = 'active')"
+        )
+        hidden = sorted(self.hidden_user_ids)
+        return (f"{sql} AND u.name NOT IN ({placeholders(hidden)})" if hidden else sql), list(hidden)
+
+    def read(self, txn: Transaction, user_ids: Sequence[str]) -> dict[str, Account]:
+        """Return the Users among some accounts, by user ID, in any order."""
+        if not user_ids:
+            return {}
+        shown, parameters = self.shown_sql()
+        txn.execute(
+            f"SELECT {_COLUMNS}, s.user_id IS NULL AND {self.name_taken_sql()} FROM users u"
+            " LEFT JOIN profiles p ON p.full_user_id = u.name"
+            " LEFT JOIN synapse_scim_users s ON s.user_id = u.name"
+            f" WHERE u.name IN ({placeholders(user_ids)}) AND {shown}",
+            (*user_ids, *parameters),
+        )
+        rows = txn.fetchall()
+        found = [row[0] for row in rows]
+        threepids = self._grouped(
+            txn, "SELECT user_id, medium, address FROM user_threepids WHERE user_id IN", found, Threepid
+        )
+        external_ids = (
+            self._grouped(
+                txn,
+                "SELECT user_id, auth_provider, external_id FROM user_external_ids WHERE user_id IN",
+                found,
+                ExternalId,
+            )
+            if self.reads_external_ids
+            else {}
+        )
+        return {
+            row[0]: self._account(row, frozenset(threepids.get(row[0], ())), frozenset(external_ids.get(row[0], ())))
+            for row in rows
+        }
+
+    @staticmethod
+    def _grouped(txn: Transaction, sql: str, user_ids: Sequence[str], value: type[Any]) -> dict[str, list[Any]]:
+        grouped: dict[str, list[Any]] = {}
+        if user_ids:
+            txn.execute(f"{sql} ({placeholders(user_ids)})", tuple(user_ids))
+            for user_id, *columns in txn.fetchall():
+                grouped.setdefault(user_id, []).append(value(*columns))
+        return grouped
+
+    def _account(
+        self, row: tuple[Any, ...], threepids: frozenset[Threepid], external_ids: frozenset[ExternalId]
+    ) -> Account:
+        (user_id, creation_ts_s, admin, locked, suspended, deactivated, user_type, displayname, avatar_url) = row[:9]
+        return Account(
+            user_id=user_id,
+            localpart=user_id[1 : -len(self.server_name) - 1],
+            created=moment(int(creation_ts_s or 0) * 1000),
+            displayname=displayname,
+            avatar_url=avatar_url,
+            threepids=threepids,
+            external_ids=external_ids,
+            admin=bool(admin),
+            locked=bool(locked),
+            suspended=bool(suspended),
+            deactivated=bool(deactivated),
+            user_type=user_type,
+            user_name_taken=bool(row[-1]),
+            record=record_of(row[10:21]) if row[9] is not None else None,
+        )
+
+
+def record_of(row: Sequence[Any]) -> Record:
+    """Return the record that a row of synapse_scim_users holds, its columns from `domain` on."""
+    (domain, user_name, external_id, attributes, threepids, displayname, active, removed, created, modified, rev) = row
+    return Record(
+        domain=domain,
+        user_name=user_name,
+        external_id=external_id,
+        attributes=json.loads(attributes),
+        threepids=frozenset(Threepid(*threepid) for threepid in json.loads(threepids)),
+        displayname=displayname,
+        active=bool(active),
+        active_removed=bool(removed),
+        created=moment(created),
+        modified=moment(modified),
+        revision=rev,
+    )
+
+
+def columns_of(record: Record) -> tuple[Any, ...]:
+    """Return the columns of a record from `domain` on, as `record_of` reads them."""
+    return (
+        record.domain,
+        record.user_name,
+        record.external_id,
+        json.dumps(record.attributes, separators=(",", ":"), ensure_ascii=False),
+        threepids_json(record.threepids),
+        record.displayname,
+        int(record.active),
+        int(record.active_removed),
+        ts_ms(record.created),
+        ts_ms(record.modified),
+        record.revision,
+    )
+
+
+def threepids_json(threepids: Iterable[Threepid]) -> str:
+    """Return identifiers as JSON, in an order that does not change."""
+    return json.dumps([[threepid.medium, threepid.address] for threepid in sorted(threepids)], separators=(",", ":"))

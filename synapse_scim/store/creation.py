@@ -1,0 +1,204 @@
+"""Finds the account that a new SCIM User becomes: a new one, one to adopt, or one left half-made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain, islice
+from typing import Any
+
+import attrs
+
+from synapse_scim.accounts import (
+    Account,
+    AccountGateway,
+    ExternalIdTaken,
+    Threepid,
+    Unavailable,
+    UserIdTaken,
+    UserNameTaken,
+)
+from synapse_scim.config import Config
+from synapse_scim.database import Database, Transaction
+from synapse_scim.mapping.changes import Planner, WantedUser
+from synapse_scim.mapping.identifiers import fold, numbered, wanted_localpart
+from synapse_scim.store.accounts import AccountReader, placeholders
+from synapse_scim.store.historical import HistoricalUserIds
+from synapse_scim.store.writes import Writer
+
+_NUMBERS_TRIED = 200
+_RACES_LOST = 5
+
+
+@attrs.frozen(kw_only=True)
+class Found:
+    """What stands where a new user wants to be.
+
+    Attributes:
+        half_made: The user ID of an account in the making that bears the userName.
+        existing: The User at the wanted localpart, if there is one.
+        occupied: Something else has the localpart: a deleted person's account, a program's, a guest's.
+        numbered: The first localpart that is free, of those that number the wanted one.
+        unavailable: The wanted phone numbers that other accounts own.
+    """
+
+    half_made: str | None = None
+    existing: Account | None = None
+    occupied: bool = False
+    numbered: str | None = None
+    unavailable: frozenset[Threepid] = frozenset()
+
+
+@attrs.frozen(kw_only=True)
+class Creation:
+    """Makes accounts.
+
+    Attributes:
+        database: Where accounts are kept.
+        gateway: What the homeserver does.
+        reader: Reads accounts.
+        planner: Computes the write.
+        writer: Carries it out.
+        config: The rules for localparts.
+        historical: The user IDs that differ from a localpart in case.
+    """
+
+    database: Database
+    gateway: AccountGateway
+    reader: AccountReader
+    planner: Planner
+    writer: Writer
+    config: Config
+    historical: HistoricalUserIds
+
+    async def create(self, wanted: WantedUser, *, domain: str) -> tuple[str, bool]:
+        """Register an account for a new user, or find the one that should be adopted.
+
+        Args:
+            wanted: The new user.
+            domain: The provisioning domain of the client.
+
+        Returns:
+            The user ID, and whether it is that of an account that existed or was left half-made: then the caller
+            makes it look as wanted.
+
+        Raises:
+            AccountError: The names are taken, or the homeserver refuses; nothing is left behind.
+        """
+        localpart = wanted_localpart(wanted.as_user(), self.config.localpart, self.gateway.to_localpart)
+        password_hash: str | None = None
+        for _ in range(_RACES_LOST):
+            found = await self.database.run("synapse_scim_find", self._find, wanted, domain, localpart)
+            if found.half_made is not None:
+                if await self._complete(found.half_made):
+                    return found.half_made, True
+                continue
+            if found.existing is not None and found.existing.record is None:
+                return found.existing.user_id, True
+            chosen = self._choose(localpart, found)
+            if wanted.password is not None and password_hash is None:
+                password_hash = await self.gateway.hash_password(wanted.password)
+            try:
+                return await self._register(chosen, wanted, domain, found.unavailable, password_hash), False
+            except UserIdTaken:
+                continue
+        raise Unavailable("The user ID is being taken by others again and again")
+
+    def _choose(self, localpart: str, found: Found) -> str:
+        """Return the localpart of a new account. A name that is or was another person's is never given again."""
+        if found.existing is None and not found.occupied:
+            return localpart
+        if self.config.localpart_taken == "refuse" or found.numbered is None:
+            raise UserIdTaken(
+                f"The user ID @{localpart}:{self.gateway.server_name} is, or was, another person's; choose another"
+                " 'userName', or let the server number such names ('localpart_taken: number')"
+            )
+        return found.numbered
+
+    async def _register(
+        self,
+        localpart: str,
+        wanted: WantedUser,
+        domain: str,
+        unavailable: frozenset[Threepid],
+        password_hash: str | None,
+    ) -> str:
+        user_id = f"@{localpart}:{self.gateway.server_name}"
+        async with self.database.lock(user_id):
+            await self.writer.recover(user_id)
+            plan = self.planner.creation(wanted, domain=domain, unavailable=unavailable, now=self.gateway.now())
+            await self.writer.create(localpart, plan, password_hash)
+        return user_id
+
+    async def _complete(self, user_id: str) -> bool:
+        """Wait for whoever makes an account, or complete it in their place.
+
+        Returns:
+            Whether they had left it half-made, and it is complete now.
+        """
+        async with self.database.lock(user_id):
+            return await self.writer.recover(user_id)
+
+    def _find(self, txn: Transaction, wanted: WantedUser, domain: str, localpart: str) -> Found:
+        txn.execute("SELECT user_id, state FROM synapse_scim_users WHERE user_name_key = ?", (fold(wanted.user_name),))
+        bearer = txn.fetchone()
+        if bearer and bearer[1] == "pending":
+            return Found(half_made=bearer[0])
+        if bearer:
+            raise UserNameTaken("Another user has this 'userName'")
+        if wanted.external_id is not None:
+            txn.execute(
+                "SELECT 1 FROM synapse_scim_users WHERE external_id = ? AND domain = ?", (wanted.external_id, domain)
+            )
+            if txn.fetchone():
+                raise ExternalIdTaken("Another user has this 'externalId'")
+        user_id = self._user_id(localpart)
+        existing = self.reader.read(txn, [user_id]).get(user_id)
+        occupied = existing is None and user_id in self._registered(txn, [user_id])
+        free = None
+        if occupied or (existing is not None and existing.record is not None):
+            free = self._free_number(txn, localpart)
+        return Found(
+            existing=existing,
+            occupied=occupied,
+            numbered=free,
+            unavailable=phone_numbers_of_others(
+                txn, user_id, self.planner.users.threepids.threepids(wanted.attributes)
+            ),
+        )
+
+    def _free_number(self, txn: Transaction, localpart: str) -> str | None:
+        candidates = list(islice(numbered(localpart), _NUMBERS_TRIED))
+        taken = self._registered(txn, [self._user_id(candidate) for candidate in candidates])
+        return next((candidate for candidate in candidates if self._user_id(candidate) not in taken), None)
+
+    def _registered(self, txn: Transaction, user_ids: Sequence[str]) -> set[Any]:
+        """Return those of some user IDs that accounts have, or are getting, in whatever case."""
+        marks = placeholders(user_ids)
+        txn.execute(
+            f"SELECT name FROM users WHERE name IN ({marks})"
+            f" UNION SELECT user_id FROM synapse_scim_users WHERE user_id IN ({marks})",
+            tuple(chain(user_ids, user_ids)),
+        )
+        return {row[0] for row in txn.fetchall()}.union(filter(self.historical.like, user_ids))
+
+    def _user_id(self, localpart: str) -> str:
+        return f"@{localpart}:{self.gateway.server_name}"
+
+
+def phone_numbers_of_others(
+    txn: Transaction, user_id: str, threepids: Sequence[Threepid] | dict[Threepid, str]
+) -> frozenset[Threepid]:
+    """Return those of some identifiers that are phone numbers of other accounts.
+
+    A phone on a desk is shared by people, and people come with a number that somebody else has bound: such a number is
+    kept as an attribute. An e-mail address is not treated so: it opens the account, and a conflict is an error.
+    """
+    numbers = [threepid.address for threepid in threepids if threepid.medium == "msisdn"]
+    if not numbers:
+        return frozenset()
+    txn.execute(
+        "SELECT address FROM user_threepids WHERE medium = 'msisdn' AND user_id <> ?"
+        f" AND address IN ({placeholders(numbers)})",
+        (user_id, *numbers),
+    )
+    return frozenset(Threepid("msisdn", row[0]) for row in txn.fetchall())

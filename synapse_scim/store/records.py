@@ -1,0 +1,151 @@
+"""The module's own rows of an account: its record, and what can be searched of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import attrs
+
+from synapse_scim.accounts import Account, ExternalIdTaken, Record, Threepid, UserNameTaken
+from synapse_scim.database import Transaction
+from synapse_scim.mapping.identifiers import fold
+from synapse_scim.mapping.search_values import SearchValue, SearchValues
+from synapse_scim.mapping.threepids import ThreepidMapping
+from synapse_scim.store.accounts import columns_of, record_of, ts_ms
+
+_COLUMNS = (
+    "domain",
+    "user_name",
+    "external_id",
+    "attributes",
+    "threepids",
+    "displayname",
+    "active",
+    "active_removed",
+    "created_ts",
+    "modified_ts",
+    "revision",
+)
+"""As `columns_of` gives them."""
+
+
+@attrs.frozen(kw_only=True)
+class Records:
+    """Writes records within the transaction of whoever calls.
+
+    Attributes:
+        threepids: Which entries stand for third-party identifiers.
+        values: What can be searched of a record.
+    """
+
+    threepids: ThreepidMapping
+    values: SearchValues
+
+    columns = staticmethod(columns_of)
+
+    def insert(self, txn: Transaction, user_id: str, state: str, record: Record) -> None:
+        """Store the record of an account that has none.
+
+        Raises:
+            UserNameTaken: Another account bears the userName.
+            ExternalIdTaken: Another account of the domain bears the externalId.
+        """
+        self._claim(txn, user_id, record)
+        names = ", ".join(("user_id", "state", "user_name_key", *_COLUMNS))
+        values = (user_id, state, fold(record.user_name), *columns_of(record))
+        marks = ", ".join("?" * len(values))
+        txn.execute(f"INSERT INTO synapse_scim_users ({names}) VALUES ({marks})", values)
+        self._store_values(txn, user_id, None, record)
+
+    def replace(self, txn: Transaction, user_id: str, before: Record | None, after: Record) -> None:
+        """Store another record of an account.
+
+        Raises:
+            UserNameTaken: Another account bears the userName.
+            ExternalIdTaken: Another account of the domain bears the externalId.
+        """
+        if before is None:
+            self.insert(txn, user_id, "active", after)
+            return
+        if (before.user_name, before.external_id) != (after.user_name, after.external_id):
+            self._claim(txn, user_id, after)
+        assignments = ", ".join(f"{column} = ?" for column in _COLUMNS)
+        txn.execute(
+            f"UPDATE synapse_scim_users SET {assignments}, user_name_key = ? WHERE user_id = ?",
+            (*columns_of(after), fold(after.user_name), user_id),
+        )
+        self._store_values(txn, user_id, before, after)
+
+    def show(self, txn: Transaction, user_id: str) -> bool:
+        """Let everybody see an account that was in the making.
+
+        Returns:
+            Whether it shall be active.
+        """
+        txn.execute("UPDATE synapse_scim_users SET state = 'active' WHERE user_id = ?", (user_id,))
+        txn.execute("SELECT active FROM synapse_scim_users WHERE user_id = ?", (user_id,))
+        row = txn.fetchone()
+        return row is not None and bool(row[0])
+
+    def bury(self, txn: Transaction, account: Account, now: datetime) -> None:
+        """Keep of an account only that SCIM deleted it; its names are free."""
+        txn.execute(
+            "INSERT INTO synapse_scim_users (user_id, state, domain, user_name, attributes, threepids,"
+            " active, active_removed, created_ts, modified_ts, revision)"
+            " VALUES (?, 'deleted', '', ?, '{}', '[]', 0, 0, ?, ?, 0)"
+            " ON CONFLICT (user_id) DO UPDATE SET state = 'deleted', user_name_key = NULL, external_id = NULL,"
+            " modified_ts = EXCLUDED.modified_ts, revision = synapse_scim_users.revision + 1",
+            (account.user_id, account.localpart, ts_ms(account.created), ts_ms(now)),
+        )
+        txn.execute("DELETE FROM synapse_scim_values WHERE user_id = ?", (account.user_id,))
+
+    def restore(self, txn: Transaction, user_id: str, former: Sequence[Any] | None) -> None:
+        """Store a former record again, by its columns; without one the account has none."""
+        txn.execute("DELETE FROM synapse_scim_users WHERE user_id = ?", (user_id,))
+        txn.execute("DELETE FROM synapse_scim_values WHERE user_id = ?", (user_id,))
+        if former is not None:
+            self.insert(txn, user_id, "active", record_of(former))
+
+    @staticmethod
+    def _claim(txn: Transaction, user_id: str, record: Record) -> None:
+        """Check that the names are free. Their indexes catch whoever takes them in the same moment."""
+        txn.execute(
+            "SELECT 1 FROM synapse_scim_users WHERE user_name_key = ? AND user_id <> ?",
+            (fold(record.user_name), user_id),
+        )
+        if txn.fetchone():
+            raise UserNameTaken("Another user has this 'userName'")
+        if record.external_id is None:
+            return
+        txn.execute(
+            "SELECT 1 FROM synapse_scim_users WHERE external_id = ? AND domain = ? AND user_id <> ?",
+            (record.external_id, record.domain, user_id),
+        )
+        if txn.fetchone():
+            raise ExternalIdTaken("Another user has this 'externalId'")
+
+    def _store_values(self, txn: Transaction, user_id: str, before: Record | None, after: Record) -> None:
+        """Make the searchable values those of a record; only the rows that differ are written."""
+        former = set(self._search_values(before)) if before else set()
+        wanted = self._search_values(after)
+        gone = sorted((value.attribute, value.entry) for value in former.difference(wanted))
+        new = [value for value in wanted if value not in former]
+        if gone:
+            txn.execute_batch(
+                "DELETE FROM synapse_scim_values WHERE user_id = ? AND attribute = ? AND entry = ?",
+                [(user_id, *key) for key in gone],
+            )
+        if new:
+            txn.execute_batch(
+                "INSERT INTO synapse_scim_values (user_id, attribute, entry, value, threepid) VALUES (?, ?, ?, ?, ?)",
+                [(user_id, value.attribute, value.entry, value.value, value.threepid) for value in new],
+            )
+
+    def _search_values(self, record: Record) -> list[SearchValue]:
+        def bound(attribute: str, entry: Any) -> Threepid | None:
+            threepid = self.threepids.threepid(attribute, entry)
+            return threepid if threepid in record.threepids else None
+
+        return self.values.of(record.attributes, bound)

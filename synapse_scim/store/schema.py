@@ -1,0 +1,94 @@
+"""The module's own tables, beside Synapse's: how they are made and brought up to date.
+
+Rules that the database tools of Synapse impose (its `synapse_port_db` among them): TEXT, BIGINT and SMALLINT columns
+only, no WITHOUT ROWID, no foreign keys or triggers on Synapse's tables. Every step is additive and can be repeated,
+since processes of the former version run beside the new ones during a rolling restart.
+"""
+
+from __future__ import annotations
+
+from synapse_scim.database import Database, Transaction
+
+_ADVISORY_LOCK = 0x5C1_4098
+"""Any number that nobody else uses: concurrent CREATE TABLE IF NOT EXISTS fail on PostgreSQL without a lock."""
+
+INDEXED_LENGTH = 128
+"""How much of a search value its index holds, in characters: a row of PostgreSQL's indexes has 2,704 bytes at most."""
+
+STEPS: tuple[tuple[str, ...], ...] = (
+    (
+        # One row for each account that SCIM made or adopted. `state` is pending (being made), active or deleted.
+        # user_name_key is the userName without case; a deleted account gives its names up, so they are NULL then.
+        """
+        CREATE TABLE IF NOT EXISTS synapse_scim_users (
+            user_id TEXT NOT NULL PRIMARY KEY,
+            state TEXT NOT NULL,
+            domain TEXT NOT NULL,
+            user_name TEXT NOT NULL,
+            user_name_key TEXT,
+            external_id TEXT,
+            attributes TEXT NOT NULL,
+            threepids TEXT NOT NULL,
+            displayname TEXT,
+            active SMALLINT NOT NULL,
+            active_removed SMALLINT NOT NULL,
+            created_ts BIGINT NOT NULL,
+            modified_ts BIGINT NOT NULL,
+            revision BIGINT NOT NULL
+        )
+        """,
+        "CREATE UNIQUE INDEX IF NOT EXISTS synapse_scim_users_user_name ON synapse_scim_users (user_name_key)",
+        "CREATE UNIQUE INDEX IF NOT EXISTS synapse_scim_users_external_id ON synapse_scim_users (external_id, domain)",
+        # What filters and sorting look at: see synapse_scim.mapping.search_values.
+        """
+        CREATE TABLE IF NOT EXISTS synapse_scim_values (
+            user_id TEXT NOT NULL,
+            attribute TEXT NOT NULL,
+            entry BIGINT NOT NULL,
+            value TEXT,
+            threepid TEXT
+        )
+        """,
+        "CREATE UNIQUE INDEX IF NOT EXISTS synapse_scim_values_user ON synapse_scim_values (user_id, attribute, entry)",
+        f"""
+        CREATE INDEX IF NOT EXISTS synapse_scim_values_value
+            ON synapse_scim_values (attribute, substr(value, 1, {INDEXED_LENGTH}))
+        """,
+        # Writes of several steps that have begun and not ended: see synapse_scim.store.journal.
+        """
+        CREATE TABLE IF NOT EXISTS synapse_scim_writes (
+            user_id TEXT NOT NULL PRIMARY KEY,
+            write TEXT NOT NULL,
+            started_ts BIGINT NOT NULL
+        )
+        """,
+    ),
+)
+"""The steps from each version of the tables to the next; the first makes version 1."""
+
+VERSION = len(STEPS)
+
+
+def _upgrade(txn: Transaction, *, is_postgresql: bool) -> int:
+    if is_postgresql:
+        txn.execute("SELECT pg_advisory_xact_lock(?)", (_ADVISORY_LOCK,))
+    txn.execute("CREATE TABLE IF NOT EXISTS synapse_scim_schema (version BIGINT NOT NULL PRIMARY KEY)")
+    txn.execute("SELECT MAX(version) FROM synapse_scim_schema")
+    row = txn.fetchone()
+    found = (row[0] if row else None) or 0
+    for number, statements in enumerate(STEPS[found:], start=found + 1):
+        for statement in statements:
+            txn.execute(statement)
+        # A process that waited for the lock still looks at the tables as they were before: the conflict makes
+        # PostgreSQL refuse this transaction, and Synapse run it again on what is there now.
+        txn.execute("INSERT INTO synapse_scim_schema (version) VALUES (?) ON CONFLICT DO NOTHING", (number,))
+    return max(int(found), VERSION)
+
+
+async def upgrade(database: Database) -> int:
+    """Create the tables, or bring them to this version. Safe when several processes start at once.
+
+    Returns:
+        The version of the tables: higher than `VERSION` if a newer version of the module has run on them.
+    """
+    return await database.run("synapse_scim_upgrade", _upgrade, is_postgresql=database.is_postgresql)

@@ -1,0 +1,246 @@
+"""Finds the accounts that a search asks for, a page at a time, in the database."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+from scim2_models import AttributeBinding, InvalidCursorException, InvalidPathException, Resource, SearchRequest
+
+from synapse_scim.accounts import Account
+from synapse_scim.database import Database, Transaction
+from synapse_scim.mapping.search_values import attribute_key
+from synapse_scim.store.accounts import AccountReader
+from synapse_scim.store.columns import Columns
+from synapse_scim.store.filters import FilterCompiler
+from synapse_scim.store.rights import Rights
+from synapse_scim.store.sql import EMPTY, Sql, joined
+
+_LAST_INDEX = 2**62
+"""Beyond any result, and within what both engines take as an OFFSET."""
+
+
+@attrs.frozen(kw_only=True)
+class Page:
+    """A page of accounts.
+
+    Attributes:
+        total: How many accounts match; `None` if nobody asked.
+        accounts: Those of the page, in order.
+        next: The position of the page that follows, for `Search.run`.
+        previous: The position of the page before.
+    """
+
+    total: int | None
+    accounts: list[Account]
+    next: Any = None
+    previous: Any = None
+
+
+@attrs.frozen(kw_only=True)
+class Query:
+    """What a search asks the database for.
+
+    Attributes:
+        matches: A query of user_id and sort_value of all accounts that match.
+        sorts: Whether sort_value orders them; else the user ID does.
+        descending: Whether the order is turned round.
+    """
+
+    matches: Sql
+    sorts: bool
+    descending: bool
+
+    def order(self, *, backwards: bool) -> str:
+        """Return the ORDER BY of the results: values first, then accounts without one, then by user ID."""
+        direction = "DESC" if self.descending != backwards else "ASC"
+        by_value = f"(sort_value IS NULL) {direction}, sort_value {direction}, " if self.sorts else ""
+        return f"{by_value}user_id {direction}"
+
+    def beyond(self, position: tuple[Any, str], *, backwards: bool) -> Sql:
+        """Return the condition of the accounts after a position, or before it."""
+        value, user_id = position
+        symbol = "<" if self.descending != backwards else ">"
+        if not self.sorts:
+            return Sql(f"user_id {symbol} ?", (user_id,))
+        if value is None:
+            same = Sql(f"sort_value IS NULL AND user_id {symbol} ?", (user_id,))
+            # Accounts without a value come last when the order rises.
+            return same if symbol == ">" else joined(" OR ", (same, Sql("sort_value IS NOT NULL")))
+        further = [Sql(f"sort_value {symbol} ?", (value,)), Sql(f"sort_value = ? AND user_id {symbol} ?", position)]
+        if symbol == ">":
+            further.append(Sql("sort_value IS NULL"))
+        return joined(" OR ", further)
+
+
+@attrs.frozen(kw_only=True)
+class Search:
+    """Runs searches.
+
+    Attributes:
+        database: Where the accounts are.
+        reader: Reads them.
+        columns: Where the attributes are.
+        model: The model of a User.
+    """
+
+    database: Database
+    reader: AccountReader
+    columns: Columns
+    model: type[Resource[Any]]
+
+    async def run(self, request: SearchRequest[Any], rights: Rights, position: Any) -> Page:
+        """Return a page of the accounts that match and that the caller sees.
+
+        Args:
+            request: The validated search. Its count bounds the page.
+            rights: The caller's.
+            position: Where the page starts, as an earlier page said; only for paging by cursor.
+
+        Raises:
+            InvalidFilterException: The filter asks for what cannot be searched.
+            InvalidPathException: sortBy names what cannot order.
+            InvalidCursorException: The position is none.
+        """
+        query = self.query(request, rights)
+        if request.cursor is None:
+            return await self.database.run("synapse_scim_search", self._page_by_index, query, request)
+        where = _Position.read(position)
+        return await self.database.run("synapse_scim_search", self._page_by_cursor, query, where, request.count)
+
+    def query(self, request: SearchRequest[Any], rights: Rights) -> Query:
+        """Compile a search."""
+        shown, hidden = self.reader.shown_sql()
+        conditions = [Sql(shown, tuple(hidden)), Sql(*map(_frozen, rights.visible_sql()))]
+        if request.filter is not None:
+            conditions.append(FilterCompiler(request.filter, self.model, self.columns).compile())
+        binding = request.sort_binding(self.model)
+        value = self._sort_value(binding) if binding is not None else Sql("NULL")
+        condition = joined(" AND ", conditions)
+        profiles = (
+            " LEFT JOIN profiles p ON p.full_user_id = u.name" if "p.displayname" in value.text + condition.text else ""
+        )
+        return Query(
+            matches=Sql(
+                "SELECT u.name AS user_id, {} AS sort_value FROM users u"
+                f" LEFT JOIN synapse_scim_users s ON s.user_id = u.name{profiles} WHERE {{}}"
+            ).format(value, condition),
+            sorts=binding is not None,
+            descending=binding is not None and request.sort_order == SearchRequest.SortOrder.descending,
+        )
+
+    def _sort_value(self, binding: AttributeBinding) -> Sql:
+        """Return the SQL of what orders an account: of several values the primary one, else the first."""
+        key = attribute_key(binding)
+        if key in {"meta.location", "meta.version", "EnterpriseUser:manager.$ref"}:
+            raise InvalidPathException(path=key, detail=f"'{key}' cannot be sorted on")
+        single = self.columns.single(binding)
+        if single is not None:
+            return Sql("({})").format(single)
+        if not binding.is_multivalued:
+            return Sql(
+                "(SELECT v.value FROM synapse_scim_values v WHERE v.user_id = u.name AND v.attribute = ?)", (key,)
+            )
+        head, _, sub_attribute = key.partition(".")
+        value = Sql("e.value")
+        if sub_attribute not in {"", "value"}:
+            value = Sql(
+                "(SELECT v.value FROM synapse_scim_values v WHERE v.user_id = e.user_id AND v.entry = e.entry"
+                " AND v.attribute = ?)",
+                (key,),
+            )
+        primary = Sql(
+            "(SELECT v.value FROM synapse_scim_values v WHERE v.user_id = e.user_id AND v.entry = e.entry"
+            " AND v.attribute = ? AND v.value = 'true') IS NULL",
+            (f"{head}.primary",),
+        )
+        return Sql("(SELECT {} FROM ({}) e ORDER BY {}, e.entry, e.value LIMIT 1)").format(
+            value, self.columns.entries(head), primary
+        )
+
+    # -- Pages ----------------------------------------------------------------
+
+    def _page_by_index(self, txn: Transaction, query: Query, request: SearchRequest[Any]) -> Page:
+        self.database.prepare_search(txn)
+        offset = min(request.start_index_0 or 0, _LAST_INDEX)
+        found = self._fetch(txn, query, None, backwards=False, limit=request.count, offset=offset)
+        whole = request.count is None or len(found) < request.count
+        if whole and (found or offset == 0):
+            total = offset + len(found)
+        else:
+            txn.execute(f"SELECT COUNT(*) FROM ({query.matches.text}) m", query.matches.parameters)
+            row = txn.fetchone()
+            total = row[0] if row else 0
+        return Page(total=total, accounts=self._accounts(txn, found))
+
+    def _page_by_cursor(self, txn: Transaction, query: Query, where: _Position | None, count: int | None) -> Page:
+        if count == 0:
+            return Page(total=None, accounts=[])
+        self.database.prepare_search(txn)
+        backwards = where is not None and where.backwards
+        limit = None if count is None else count + 1
+        beyond = query.beyond(where.key, backwards=backwards) if where else None
+        found = self._fetch(txn, query, beyond, backwards=backwards, limit=limit)
+        more = count is not None and len(found) > count
+        found = found[:count]
+        if backwards:
+            found.reverse()
+        has_next = bool(found) and (more or backwards)
+        has_previous = bool(found) and (more if backwards else where is not None)
+        return Page(
+            total=None,
+            accounts=self._accounts(txn, found),
+            next=_Position(key=_key(found[-1]), backwards=False).write() if has_next else None,
+            previous=_Position(key=_key(found[0]), backwards=True).write() if has_previous else None,
+        )
+
+    @staticmethod
+    def _fetch(
+        txn: Transaction, query: Query, beyond: Sql | None, *, backwards: bool, limit: int | None, offset: int = 0
+    ) -> list[tuple[Any, ...]]:
+        bounds = Sql(
+            "" if limit is None and not offset else " LIMIT ?", () if limit is None and not offset else (limit,)
+        )
+        if offset:
+            bounds = Sql(" LIMIT ? OFFSET ?", (_LAST_INDEX if limit is None else limit, offset))
+        where = Sql(" WHERE {}").format(beyond) if beyond else EMPTY
+        sql = Sql(
+            f"SELECT user_id, sort_value FROM ({{}}) m{{}} ORDER BY {query.order(backwards=backwards)}{{}}"
+        ).format(query.matches, where, bounds)
+        txn.execute(sql.text, sql.parameters)
+        return txn.fetchall()
+
+    def _accounts(self, txn: Transaction, found: Sequence[tuple[Any, ...]]) -> list[Account]:
+        """Read the accounts of a page, in its order."""
+        accounts = self.reader.read(txn, [row[0] for row in found])
+        return [accounts[row[0]] for row in found]
+
+
+@attrs.frozen(kw_only=True)
+class _Position:
+    """Where a page by cursor starts: after an account, or before it."""
+
+    key: tuple[Any, str]
+    backwards: bool
+
+    def write(self) -> Mapping[str, Any]:
+        return {"d": "previous" if self.backwards else "next", "k": self.key[0], "i": self.key[1]}
+
+    @classmethod
+    def read(cls, position: Any) -> _Position | None:
+        if position is None:
+            return None
+        match position:
+            case {"d": "next" | "previous" as direction, "k": str() | int() | None as value, "i": str() as user_id}:
+                return cls(key=(value, user_id), backwards=direction == "previous")
+            case _:
+                raise InvalidCursorException
+
+
+def _key(row: Sequence[Any]) -> tuple[Any, str]:
+    return row[1], row[0]
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

@@ -1,0 +1,48 @@
+"""A piece of SQL with its parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import attrs
+
+
+@attrs.frozen
+class Sql:
+    """A piece of SQL whose `?` stand for its parameters, in this order."""
+
+    text: str
+    parameters: tuple[Any, ...] = ()
+
+    def format(self, *parts: Sql) -> Sql:
+        """Put pieces where the text has `{}`, with their parameters where they belong.
+
+        The text's own parameters stand before, between and after the pieces as its `?` do.
+        """
+        chunks = self.text.split("{}")
+        own = list(self.parameters)
+        text, parameters = "", []
+        for chunk, part in zip(chunks, (*parts, EMPTY), strict=True):
+            mine = chunk.count("?")
+            parameters += own[:mine]
+            own = own[mine:]
+            text += chunk + part.text
+            parameters += part.parameters
+        return Sql(text, tuple(parameters))
+
+
+EMPTY = Sql("")
+TRUE = Sql("1 = 1")
+FALSE = Sql("1 = 0")
+
+
+def joined(separator: str, parts: Iterable[Sql]) -> Sql:
+    """Return pieces with a separator between them, each in brackets."""
+    pieces = list(parts)
+    return Sql(separator.join(f"({piece.text})" for piece in pieces), sum((p.parameters for p in pieces), ()))
+
+
+def negated(condition: Sql) -> Sql:
+    """Return the opposite of a condition that is never NULL."""
+    return Sql("NOT ({})").format(condition)

@@ -1,0 +1,295 @@
+"""Carries out a write so that it happens whole, or not at all.
+
+The order of a write: what may be refused first, what nothing undoes last.
+
+1. One transaction stores the record, claims the names, makes the database changes and, if steps follow, opens a journal
+   entry with what undoes them.
+2. The account is registered, or the profile changed. A failure undoes everything.
+3. One transaction makes the write certain: the account in the making is shown, a new password is set.
+4. The final changes are made and the entry goes. They are repeated until they succeed.
+
+A write of a single step is one transaction. Whoever writes to an account holds its lock (`Database.lock`), and first
+cleans up behind a predecessor that crashed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import secrets
+import string
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import attrs
+
+from synapse_scim.accounts import (
+    Account,
+    AccountError,
+    AccountGateway,
+    DatabaseChange,
+    Deactivate,
+    FinalChange,
+    RemoveExternalId,
+    RemoveThreepid,
+    SetDisplayname,
+    SetLocked,
+    SetPasswordHash,
+    UserIdTaken,
+)
+from synapse_scim.database import Database, Transaction
+from synapse_scim.mapping.changes import Plan
+from synapse_scim.store import journal
+from synapse_scim.store.accounts import ts_ms
+from synapse_scim.store.records import Records
+
+logger = logging.getLogger(__name__)
+
+
+@attrs.frozen(kw_only=True)
+class Writer:
+    """Writes accounts and their records.
+
+    Attributes:
+        database: Where both are kept.
+        gateway: What the homeserver does.
+        records: The module's own rows.
+    """
+
+    database: Database
+    gateway: AccountGateway
+    records: Records
+
+    async def create(self, localpart: str, plan: Plan, password_hash: str | None) -> None:
+        """Register an account with everything that is planned for it. The caller holds its lock.
+
+        Raises:
+            AccountError: The homeserver refuses; nothing is left behind.
+        """
+        user_id = f"@{localpart}:{self.gateway.server_name}"
+        first_hash = password_hash or _nobodys_hash()
+        entry = journal.Entry(
+            birthmark=_birthmark(first_hash),
+            passwordless=password_hash is None,
+            undo=_undo(plan.database_changes),
+            final=plan.final_changes,
+        )
+        try:
+            await self._transaction("reserve", self._reserve, user_id, plan, entry)
+            await self.gateway.register(localpart, plan.record.displayname or localpart, first_hash)
+            await self._conclude(user_id, entry)
+        except Exception:
+            # Any: a callback of another module may have failed, in its own way, after the account was made.
+            if not await self.recover(user_id):
+                raise
+            logger.warning("The registration of %s failed after the account was made; it was completed", user_id)
+        _log_unbound(user_id, plan)
+
+    async def update(self, account: Account, plan: Plan) -> None:
+        """Change an account as planned. The caller holds its lock.
+
+        Raises:
+            AccountError: The homeserver refuses; nothing has changed.
+        """
+        user_id = account.user_id
+        profile = plan.profile_changes
+        later = tuple(change for change in plan.database_changes if profile and isinstance(change, SetPasswordHash))
+        now = tuple(change for change in plan.database_changes if change not in later)
+        entry = journal.Entry(
+            certain=not profile,
+            former=self.records.columns(account.record) if account.record else None,
+            undo=_undo(now) if profile else (),
+            profile=profile,
+            final=plan.final_changes,
+        )
+        async with self._recovering(user_id):
+            await self._transaction("update", self._begin_update, account, plan, now, entry)
+            for change in profile:
+                await self.gateway.change_profile(user_id, change)
+            if profile:
+                await self._transaction("settle", self._settle, user_id, later, entry)
+        await self._finish(user_id, plan.final_changes)
+        _log_unbound(user_id, plan)
+
+    async def delete(self, account: Account, *, erase: bool) -> None:
+        """Take an account out of SCIM. Its names are free at once, and it is deactivated. The caller holds its lock.
+
+        Raises:
+            AccountError: A module of the homeserver forbids it; nothing has changed.
+        """
+        await self.gateway.check_deactivation(account.user_id)
+        changes = (
+            SetLocked(locked=True),
+            *(RemoveThreepid(threepid) for threepid in sorted(account.threepids)),
+            *(RemoveExternalId(external_id) for external_id in sorted(account.external_ids)),
+        )
+        final = (Deactivate(erase=erase),)
+        async with self._recovering(account.user_id):
+            await self._transaction("delete", self._begin_deletion, account, changes, final)
+        await self._finish(account.user_id, final)
+
+    async def recover(self, user_id: str) -> bool:
+        """Finish or undo what a failure or a crash left behind at an account. The caller holds its lock.
+
+        Returns:
+            Whether that completed an account in the making.
+        """
+        entry, password_hash = await self.database.run("synapse_scim_journal", _left_behind, user_id)
+        if entry is None:
+            return False
+        if entry.certain:
+            logger.info("Finishing an interrupted write to %s", user_id)
+            await self._finish(user_id, entry.final)
+            return False
+        if entry.birthmark is not None and password_hash is not None and _birthmark(password_hash) == entry.birthmark:
+            logger.info("Completing the account %s, whose creation was interrupted", user_id)
+            await self._conclude(user_id, entry)
+            return True
+        logger.info("Undoing an interrupted write to %s", user_id)
+        for change in reversed(entry.profile):
+            await self.gateway.change_profile(user_id, _opposite(change))
+        await self._transaction("undo", self._undo, user_id, entry)
+        return False
+
+    async def unfinished(self, limit: int = 100) -> list[str]:
+        """Return accounts at which a write has begun and not ended, be it under way or left behind."""
+        return await self.database.run("synapse_scim_unfinished", journal.unfinished, limit)
+
+    # -- Steps ----------------------------------------------------------------
+
+    @asynccontextmanager
+    async def _recovering(self, user_id: str) -> AsyncIterator[None]:
+        """Finish or undo, before the failure goes on, a write that fails within the block."""
+        succeeded = False
+        try:
+            yield
+            succeeded = True
+        finally:
+            if not succeeded:
+                await self.recover(user_id)
+
+    async def _transaction(self, name: str, function: Any, *arguments: Any) -> None:
+        """Run a step in a transaction. One that lost a race is run again, to see who won and say so."""
+        try:
+            await self.database.run(f"synapse_scim_{name}", function, *arguments)
+        except self.database.conflict:
+            await self.database.run(f"synapse_scim_{name}", function, *arguments)
+
+    async def _conclude(self, user_id: str, entry: journal.Entry) -> None:
+        await self._transaction("conclude", self._show, user_id, entry)
+        await self._finish(user_id, entry.final)
+
+    async def _finish(self, user_id: str, changes: tuple[FinalChange, ...]) -> None:
+        """Make the final changes. What fails stays in the journal, for the next writer or the next start."""
+        if not changes:
+            return
+        try:
+            for change in changes:
+                await self.gateway.finish(user_id, change)
+        except AccountError as error:
+            logger.warning("A write to %s is certain but not finished yet, and will be: %s", user_id, error)
+            return
+        await self.database.run("synapse_scim_finish", journal.erase, user_id)
+
+    # -- Transactions ---------------------------------------------------------
+
+    def _reserve(self, txn: Transaction, user_id: str, plan: Plan, entry: journal.Entry) -> None:
+        txn.execute("SELECT 1 FROM synapse_scim_users WHERE user_id = ?", (user_id,))
+        if txn.fetchone():
+            raise UserIdTaken(f"{user_id} was taken a moment ago")
+        self.records.insert(txn, user_id, "pending", plan.record)
+        self._apply(txn, user_id, plan.database_changes)
+        journal.write(txn, user_id, entry, ts_ms(plan.record.modified))
+
+    def _show(self, txn: Transaction, user_id: str, entry: journal.Entry) -> None:
+        if not self.records.show(txn, user_id):
+            self._apply(txn, user_id, (SetLocked(locked=True),))
+        if entry.passwordless:
+            self._apply(txn, user_id, (SetPasswordHash(None),))
+        _go_on(txn, user_id, entry)
+
+    def _begin_update(
+        self,
+        txn: Transaction,
+        account: Account,
+        plan: Plan,
+        changes: tuple[DatabaseChange, ...],
+        entry: journal.Entry,
+    ) -> None:
+        self.records.replace(txn, account.user_id, account.record, plan.record)
+        self._apply(txn, account.user_id, changes)
+        if entry.profile or entry.final:
+            journal.write(txn, account.user_id, entry, ts_ms(plan.record.modified))
+
+    def _settle(
+        self, txn: Transaction, user_id: str, changes: tuple[DatabaseChange, ...], entry: journal.Entry
+    ) -> None:
+        self._apply(txn, user_id, changes)
+        _go_on(txn, user_id, entry)
+
+    def _begin_deletion(
+        self, txn: Transaction, account: Account, changes: tuple[DatabaseChange, ...], final: tuple[FinalChange, ...]
+    ) -> None:
+        now = self.gateway.now()
+        self.records.bury(txn, account, now)
+        self._apply(txn, account.user_id, changes)
+        journal.write(txn, account.user_id, journal.Entry(certain=True, final=final), ts_ms(now))
+
+    def _undo(self, txn: Transaction, user_id: str, entry: journal.Entry) -> None:
+        self.records.restore(txn, user_id, entry.former)
+        self._apply(txn, user_id, entry.undo)
+        journal.erase(txn, user_id)
+
+    def _apply(self, txn: Transaction, user_id: str, changes: tuple[DatabaseChange, ...]) -> None:
+        for change in changes:
+            self.gateway.apply(txn, user_id, change)
+
+
+def _log_unbound(user_id: str, plan: Plan) -> None:
+    if plan.unbound:
+        logger.info(
+            "%d phone numbers of %s are kept, but not bound: no valid international number, a fax or pager, or another"
+            " account's",
+            plan.unbound,
+            user_id,
+        )
+
+
+def _go_on(txn: Transaction, user_id: str, entry: journal.Entry) -> None:
+    """Make a write certain: the journal keeps what is left of it."""
+    if entry.final:
+        journal.write(txn, user_id, journal.Entry(certain=True, final=entry.final), 0)
+    else:
+        journal.erase(txn, user_id)
+
+
+def _left_behind(txn: Transaction, user_id: str) -> tuple[journal.Entry | None, str | None]:
+    """Return the write that was left behind at an account, and the password hash that the account has."""
+    entry = journal.read(txn, user_id)
+    if entry is None or entry.birthmark is None:
+        return entry, None
+    txn.execute("SELECT password_hash FROM users WHERE name = ?", (user_id,))
+    row = txn.fetchone()
+    return entry, row[0] if row else None
+
+
+def _undo(changes: tuple[DatabaseChange, ...]) -> tuple[DatabaseChange, ...]:
+    return tuple(journal.opposite(change) for change in reversed(changes) if not isinstance(change, SetPasswordHash))
+
+
+def _opposite(change: SetDisplayname) -> SetDisplayname:
+    return SetDisplayname(displayname=change.former or "", former=change.displayname)
+
+
+def _birthmark(password_hash: str) -> str:
+    return hashlib.sha256(password_hash.encode()).hexdigest()
+
+
+def _nobodys_hash() -> str:
+    """Return what looks like the bcrypt hash of a password, and is that of none.
+
+    An account is registered with it and loses it at once: until then it tells whose registration made the account.
+    """
+    alphabet = string.ascii_letters + string.digits
+    return f"$2b$12${''.join(secrets.choice(alphabet) for _ in range(21))}.{secrets.token_hex(16)[:31]}"

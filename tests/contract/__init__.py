@@ -1,0 +1,1 @@
+"""scim2-server's own suite for storages, over a real homeserver."""

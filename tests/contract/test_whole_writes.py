@@ -1,0 +1,215 @@
+"""A write happens whole or not at all, wherever it fails and wherever the process dies."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from typing import Any
+
+import attrs
+import pytest
+from scim2_models import NotFoundException, Resource, ResourceType, SCIMException, UniquenessException
+
+from synapse_scim.application import Application, build
+from synapse_scim.config import Config, Sso
+from synapse_scim.homeserver.database import HomeserverDatabase
+from synapse_scim.homeserver.gateway import SynapseAccounts
+from synapse_scim.mapping.identifiers import fold
+from synapse_scim.store.rights import Rights
+from synapse_scim.store.users import UserStorage
+from synapse_scim.subject import Subject
+from tests.support.failing import Crash, FailingDatabase, FailingGateway, Steps, When
+from tests.support.homeserver import LocalHomeserver
+
+pytestmark = pytest.mark.usefixtures("engine")
+
+CONFIG = Config(sso=Sso(providers={"default": "oidc"}))
+
+
+def application(homeserver: LocalHomeserver, steps: Steps | None = None) -> Application:
+    """Return SCIM, its steps counted if wanted."""
+    if steps is None:
+        return build(CONFIG, homeserver.hs)
+    gateway = FailingGateway(SynapseAccounts(homeserver.hs), steps)
+    database = FailingDatabase(HomeserverDatabase(homeserver.hs, fold), steps)
+    return build(CONFIG, homeserver.hs, gateway=gateway, database=database)
+
+
+@attrs.frozen
+class Person:
+    """Somebody to make, change and delete through one application."""
+
+    application: Application
+    name: str
+
+    @property
+    def user_id(self) -> str:
+        """The Matrix user ID that the first userName gives."""
+        return f"@{self.name}:example.org"
+
+    @property
+    def phone_number(self) -> str:
+        """A valid phone number of nobody else's, as digits."""
+        return f"4930{123456 + int(self.name[1:])}"
+
+    @property
+    def users(self) -> UserStorage:
+        """The Users as a server admin sees them."""
+        store = self.application.store
+        subject = Subject(name="@admin:example.org", adopt="any")
+        return UserStorage(store, Rights(subject=subject, protected=(), users=store.users))
+
+    @property
+    def user_type(self) -> ResourceType:
+        """The type of a User."""
+        return self.application.provider.resource_types[0]
+
+    def user(self, **attributes: Any) -> Resource[Any]:
+        """Return the User to send."""
+        return self.application.store.model.model_validate(
+            {
+                "userName": self.name,
+                "externalId": f"{self.name}-external",
+                "emails": [{"value": f"{self.name}@mail.example.org", "type": "work"}],
+                "phoneNumbers": [{"value": f"+{self.phone_number}"}],
+                "title": "Boss",
+                **attributes,
+            }
+        )
+
+    async def create(self) -> None:
+        """Make the account."""
+        await self.users.create(self.user_type, self.user(displayName="Ann", active=False))
+
+    async def change(self) -> None:
+        """Change everything at once."""
+        changed = self.user(
+            id=self.user_id,
+            userName=f"{self.name}-renamed",
+            externalId=f"{self.name}-other",
+            emails=[{"value": f"{self.name}-other@mail.example.org"}],
+            phoneNumbers=[],
+            title="Clerk",
+            displayName="Anna",
+            active=True,
+            password="correct horse",
+        )
+        await self.users.update(self.user_type, changed)
+
+    async def delete(self) -> None:
+        """Delete the account."""
+        await self.users.delete(self.user_type, self.user_id)
+
+    async def state(self, homeserver: LocalHomeserver) -> str:
+        """Return everything that anybody sees of the account, without the person's name."""
+        store = homeserver.hs.get_datastores().main
+        published: dict[str, Any] | None = None
+        with suppress(NotFoundException):
+            published = (await self.users.get(self.user_type, self.user_id)).model_dump(exclude={"meta"})
+        accounts = await store.db_pool.simple_select_list(
+            "users", {"name": self.user_id}, ("locked", "deactivated", "password_hash")
+        )
+        profiles = await store.db_pool.simple_select_list("profiles", {"full_user_id": self.user_id}, ("displayname",))
+        seen = {
+            "published": published,
+            "accounts": [
+                (bool(locked), deactivated, password_hash is None) for locked, deactivated, password_hash in accounts
+            ],
+            "profiles": profiles,
+            "threepids": sorted((t.medium, t.address) for t in await store.user_get_threepids(self.user_id)),
+            "external_ids": sorted(await store.get_external_ids_by_user(self.user_id)),
+        }
+        return json.dumps(seen, sort_keys=True).replace(self.name, "NAME").replace(self.phone_number, "NUMBER")
+
+
+OPERATIONS: dict[str, tuple[str, ...]] = {"create": (), "change": ("create",), "delete": ("create", "change")}
+"""What is tried, and what has to happen before."""
+
+
+async def prepared(homeserver: LocalHomeserver, operation: str, name: str, steps: Steps | None = None) -> Person:
+    """Return a person at whom an operation can be tried, with the given steps."""
+    await application(homeserver).maintenance.start()
+    for before in OPERATIONS[operation]:
+        await getattr(Person(application(homeserver), name), before)()
+    return Person(application(homeserver, steps), name)
+
+
+async def outcomes(homeserver: LocalHomeserver, operation: str) -> tuple[str, str, list[str]]:
+    """Return the states before and after an operation that nothing disturbs, and its steps."""
+    steps = Steps()
+    person = await prepared(homeserver, operation, "p0", steps)
+    quiet = Person(application(homeserver), "p0")
+    old = await quiet.state(homeserver)
+    await getattr(person, operation)()
+    return old, await quiet.state(homeserver), steps.taken
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("operation", list(OPERATIONS))
+async def test_a_failure_at_any_step_leaves_the_old_state_or_the_new_one(
+    homeserver: LocalHomeserver, operation: str, when: When
+) -> None:
+    """Whatever fails, the request has happened or has not, and repeating it succeeds (documentation, "A write")."""
+    old, new, taken = await outcomes(homeserver, operation)
+    assert old != new
+    for number, _step in enumerate(taken):
+        name = f"p{number + 1}"
+        person = await prepared(homeserver, operation, name, Steps(fail_at=number, when=when))
+        quiet = Person(application(homeserver), name)
+        answered = True
+        try:
+            await getattr(person, operation)()
+        except SCIMException:
+            answered = False
+        if answered:
+            # What was left to do is done by the next clean-up.
+            await quiet.application.maintenance.start()
+        else:
+            assert await quiet.state(homeserver) in {old, new}
+        await repeated(homeserver, quiet, operation, new)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("operation", list(OPERATIONS))
+async def test_a_crash_at_any_step_leaves_what_the_next_start_makes_whole(
+    homeserver: LocalHomeserver, operation: str, when: When
+) -> None:
+    """A process that dies leaves a journal entry, by which the next start undoes or finishes the write."""
+    old, new, taken = await outcomes(homeserver, operation)
+    for number, _step in enumerate(taken):
+        name = f"p{number + 1}"
+        person = await prepared(homeserver, operation, name, Steps(fail_at=number, when=when, crash=True))
+        with pytest.raises(Crash):
+            await getattr(person, operation)()
+        quiet = Person(application(homeserver), name)
+        await quiet.application.maintenance.start()
+        assert await quiet.state(homeserver) in {old, new}
+        await repeated(homeserver, quiet, operation, new)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("operation", list(OPERATIONS))
+async def test_a_repeated_request_makes_whole_what_a_crash_left(
+    homeserver: LocalHomeserver, operation: str, when: When
+) -> None:
+    """The client need not wait for the next start: its next attempt cleans up, and succeeds."""
+    _old, new, taken = await outcomes(homeserver, operation)
+    for number, _step in enumerate(taken):
+        name = f"p{number + 1}"
+        person = await prepared(homeserver, operation, name, Steps(fail_at=number, when=when, crash=True))
+        with pytest.raises(Crash):
+            await getattr(person, operation)()
+        await repeated(homeserver, Person(application(homeserver), name), operation, new)
+
+
+async def repeated(homeserver: LocalHomeserver, person: Person, operation: str, new: str) -> None:
+    """Repeat a request, and check that its state is the new one and that nothing is left behind."""
+    try:
+        await getattr(person, operation)()
+    except (UniquenessException, NotFoundException):
+        # It had happened already; then it must have happened whole.
+        assert operation in {"create", "delete"}
+    assert await person.state(homeserver) == new
+    await person.application.maintenance.start()
+    assert await person.state(homeserver) == new
+    assert await person.application.store.writer.unfinished() == []

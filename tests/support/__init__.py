@@ -1,0 +1,1 @@
+"""What the tests stand on: real homeservers, a real PostgreSQL server, an exact HTTP client."""

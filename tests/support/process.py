@@ -1,0 +1,193 @@
+"""A real Synapse homeserver in a process of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.request import ProxyHandler, build_opener
+
+import attrs
+import yaml
+
+from tests.support.child import end_child, free_port, start_child, tail
+from tests.support.configuration import SHARED_SECRET, homeserver_configuration, http_listener, scim_module
+from tests.support.databases import Database, Databases, Engine
+
+_SCIM_MODULE = scim_module()
+_SECONDS = 60
+# Whatever proxy the environment names: it could not reach the loopback interface.
+_DIRECTLY = build_opener(ProxyHandler({}))
+
+
+@attrs.frozen(kw_only=True)
+class Exit:
+    """How a process ended."""
+
+    code: int
+    output: str
+    """What it printed, to standard output and standard error."""
+
+
+class SpawnedHomeserver:
+    """A homeserver started as `python -m synapse.app.homeserver`. Made by `spawn_homeserver`.
+
+    Its methods block: in an asynchronous test the reactor stands still while it starts, and nothing needs it then.
+    """
+
+    def __init__(self, configuration: Mapping[str, Any], database: Database) -> None:
+        """Describe a homeserver that does not run yet.
+
+        Args:
+            configuration: Synapse's configuration.
+            database: Its database and its files, removed by `remove`.
+        """
+        self.ports: tuple[int, ...] = tuple(listener["port"] for listener in configuration["listeners"])
+        """The port of each listener, in the order of the configuration."""
+        self._database = database
+        self._folder = database.folder
+        self._output = self._folder / "output"
+        self._process: subprocess.Popen[bytes] | None = None
+        (self._folder / "homeserver.yaml").write_text(yaml.safe_dump(dict(configuration)))
+
+    @property
+    def port(self) -> int:
+        """The port of the first listener."""
+        return self.ports[0]
+
+    @property
+    def url(self) -> str:
+        """The address of the first listener, without a slash at its end."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Start it and wait until its first listener answers.
+
+        Raises:
+            RuntimeError: It did not; the text is what it printed and the end of its log.
+        """
+        process = self._spawn()
+        give_up = time.monotonic() + _SECONDS
+        while process.poll() is None and time.monotonic() < give_up:
+            try:
+                _DIRECTLY.open(f"{self.url}/health", timeout=5).close()
+            except (URLError, ConnectionError):
+                time.sleep(0.02)
+            else:
+                return
+        self.kill()
+        raise RuntimeError(f"The homeserver did not start:\n{tail(self._output)}\n{self.log()}")
+
+    def run_until_exit(self) -> Exit:
+        """Start it in the belief that it will refuse to run, and wait for its end."""
+        process = self._spawn()
+        try:
+            code = process.wait(_SECONDS)
+        finally:
+            self.kill()
+        return Exit(code=code, output=self._output.read_text())
+
+    def stop(self) -> None:
+        """Ask it to stop, and wait for its end. It can be started again."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Kill it as a crash would. It can be started again."""
+        self._end(signal.SIGKILL)
+
+    def remove(self) -> None:
+        """Kill it if it runs, and remove its files and its database."""
+        if self._process is not None:
+            self.kill()
+        self._database.drop()
+
+    def log(self) -> str:
+        """Return what it has logged so far, from INFO up."""
+        log = self._folder / "homeserver.log"
+        return log.read_text() if log.exists() else ""
+
+    def register_admin(self, localpart: str = "admin") -> str:
+        """Register a server admin by the shared secret and return an access token of theirs."""
+        url = f"{self.url}/_synapse/admin/v1/register"
+        nonce = _json(url)["nonce"]
+        fields = [nonce, localpart, "password", "admin"]
+        mac = hmac.new(SHARED_SECRET.encode(), "\0".join(fields).encode(), hashlib.sha1).hexdigest()
+        body = {"nonce": nonce, "username": localpart, "password": "password", "admin": True, "mac": mac}
+        token: str = _json(url, json.dumps(body).encode())["access_token"]
+        return token
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        self._output.unlink(missing_ok=True)
+        self._process = start_child(
+            [sys.executable, "-m", "synapse.app.homeserver", "--config-path", "homeserver.yaml"],
+            folder=self._folder,
+            output=self._output,
+            # It sees the modules that the tests see.
+            environment={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        )
+        return self._process
+
+    def _end(self, number: signal.Signals) -> None:
+        if self._process is None:
+            raise RuntimeError("The homeserver does not run.")
+        process, self._process = self._process, None
+        end_child(process, number)
+
+
+SpawnHomeserver = Callable[..., Awaitable[SpawnedHomeserver]]
+"""What the fixture `spawn_homeserver` is: the function below, given its first argument."""
+
+
+async def spawn_homeserver(
+    databases: Databases,
+    *,
+    engine: Engine = "sqlite",
+    module: Mapping[str, Any] | None = _SCIM_MODULE,
+    config: Mapping[str, Any] | None = None,
+    listeners: Sequence[Mapping[str, Any]] | None = None,
+) -> SpawnedHomeserver:
+    """Return a homeserver that is ready to be started, with a database and a folder of its own.
+
+    Args:
+        databases: Where the database comes from.
+        engine: Which database engine.
+        module: The one entry of `modules`; None for no module.
+        config: Changes to the configuration: mappings are merged key by key, anything else is replaced.
+        listeners: Its listeners, see `http_listener`; those on port 0 get free ports. Default: one for `client`.
+    """
+    database = await databases.create(engine)
+    configuration = homeserver_configuration(
+        database,
+        log_config=_log_config(database.folder / "homeserver.log"),
+        module=module,
+        config=config,
+        listeners=[
+            {**listener, "port": listener["port"] or free_port()} for listener in listeners or [http_listener("client")]
+        ],
+    )
+    return SpawnedHomeserver(configuration, database)
+
+
+def _log_config(path: Path) -> dict[str, Any]:
+    line = "%(asctime)s - %(name)s - %(lineno)d - %(levelname)s - %(request)s - %(message)s"
+    return {
+        "version": 1,
+        "formatters": {"line": {"format": line}},
+        "handlers": {"file": {"class": "logging.FileHandler", "formatter": "line", "filename": str(path)}},
+        "root": {"level": "INFO", "handlers": ["file"]},
+        "disable_existing_loggers": False,
+    }
+
+
+def _json(url: str, body: bytes | None = None) -> Any:
+    with _DIRECTLY.open(url, body, timeout=_SECONDS) as response:
+        return json.load(response)

@@ -1,0 +1,1 @@
+"""SCIM over HTTP, on a homeserver in the test's process."""
