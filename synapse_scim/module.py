@@ -32,7 +32,9 @@ class ScimModule:
             ConfigError: A setting is wrong; Synapse prints it with its path and does not start.
         """
         try:
-            return configuration.parse(config, parse_size=settings.parse_size)
+            return configuration.parse(
+                config, parse_size=settings.parse_size, parse_duration_ms=settings.parse_duration_ms
+            )
         except ConfigurationError as error:
             raise ConfigError(f"'{'.'.join(error.path)}' {error}", path=error.path) from None
 

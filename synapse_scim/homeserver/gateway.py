@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import TYPE_CHECKING, cast
 
+from synapse.api.constants import ProfileFields
 from synapse.api.errors import Codes, HttpResponseException, LimitExceededError, SynapseError
 from synapse.storage.database import LoggingTransaction
 from synapse.types import UserID, create_requester, map_username_to_mxid_localpart
@@ -16,28 +17,33 @@ from synapse.util.threepids import validate_email
 
 from synapse_scim.accounts import (
     AccountChangeRefused,
-    AddExternalId,
-    AddThreepid,
-    AnnounceThreepids,
-    DatabaseChange,
-    Deactivate,
-    EndSessions,
+    Belongings,
     ExternalId,
     ExternalIdTaken,
-    FinalChange,
     InvalidPassword,
     InvalidUserId,
-    ProfileChange,
-    RemoveExternalId,
-    RemoveThreepid,
-    SetLocked,
-    SetPasswordHash,
     Threepid,
     ThreepidTaken,
     Unavailable,
     UserIdTaken,
 )
 from synapse_scim.database import Transaction
+from synapse_scim.homeserver.departures import Departures
+from synapse_scim.steps import (
+    AddExternalId,
+    AddThreepid,
+    AnnounceThreepids,
+    DatabaseChange,
+    Deactivate,
+    EndSessions,
+    FinalChange,
+    ProfileChange,
+    RemoveExternalId,
+    RemoveThreepid,
+    SetLocked,
+    SetPasswordHash,
+    SetProfileField,
+)
 
 if TYPE_CHECKING:
     from synapse.server import HomeServer
@@ -66,6 +72,7 @@ class SynapseAccounts:
         self._hs = hs
         self._store = hs.get_datastores().main
         self._auth = hs.get_auth_handler()
+        self._departures = Departures(hs)
         self.server_name = hs.hostname
         self.public_baseurl: str = hs.config.server.public_baseurl
         self.passwords_enabled = self._auth.can_change_password()
@@ -195,22 +202,38 @@ class SynapseAccounts:
 
     # -- Changes of their own -------------------------------------------------
 
+    def belongings(self, txn: Transaction, user_id: str) -> Belongings:
+        """Return what an account has that off-boarding takes away."""
+        return self._departures.belongings(txn, user_id)
+
+    async def wait_until_parted(self, user_id: str) -> None:
+        """Wait for Synapse to finish with the rooms of a deactivated account."""
+        await self._departures.wait_until_parted(user_id)
+
     async def change_profile(self, user_id: str, change: ProfileChange) -> None:
         """Change the profile, in the process that writes profiles."""
+        profiles = self._hs.get_profile_handler()
+        target_user = UserID.from_string(user_id)
+        requester = create_requester(user_id, authenticated_entity=self.server_name)
         try:
             with account_errors():
-                await self._hs.get_profile_handler().dispatch_set_profile_field(
-                    target_user=UserID.from_string(user_id),
-                    requester=create_requester(user_id, authenticated_entity=self.server_name),
-                    field_name="displayname",
-                    new_value=change.displayname,
-                    by_admin=True,
-                )
+                if change.value is None and change.field not in {ProfileFields.DISPLAYNAME, ProfileFields.AVATAR_URL}:
+                    await profiles.dispatch_delete_profile_field(
+                        target_user=target_user, requester=requester, field_name=change.field, by_admin=True
+                    )
+                else:
+                    await profiles.dispatch_set_profile_field(
+                        target_user=target_user,
+                        requester=requester,
+                        field_name=change.field,
+                        new_value=change.value or "",
+                        by_admin=True,
+                    )
         except AccountChangeRefused as error:
             # The profile is stored before the person's own limit of messages is asked about telling the rooms.
             if not isinstance(error.__cause__, LimitExceededError):
                 raise
-            logger.info("The rooms of %s will hear of the new display name with its next change", user_id)
+            logger.info("The rooms of %s will hear of the new profile with its next change", user_id)
 
     async def check_deactivation(self, user_id: str) -> None:
         """Ask the other modules."""
@@ -222,6 +245,8 @@ class SynapseAccounts:
         """Make a change that nothing undoes."""
         with account_errors():
             match change:
+                case SetProfileField():
+                    await self._change_profile_if_allowed(user_id, change)
                 case EndSessions():
                     await self._hs.get_device_handler().delete_all_devices_for_user(user_id)
                     await self._auth.delete_access_tokens_for_user(user_id)
@@ -235,6 +260,15 @@ class SynapseAccounts:
                     await self._store.set_user_locked_status(user_id, locked=False)
                 case AnnounceThreepids():
                     await self._announce(user_id, change)
+                case _:
+                    await self._departures.finish(user_id, change)
+
+    async def _change_profile_if_allowed(self, user_id: str, change: SetProfileField) -> None:
+        """Change the profile of an account that is being made; a refusal is no reason not to make it."""
+        try:
+            await self.change_profile(user_id, change)
+        except AccountChangeRefused as error:
+            logger.warning("The profile field %s of %s is not set: %s", change.field, user_id, error)
 
     async def _announce(self, user_id: str, change: AnnounceThreepids) -> None:
         for threepid in sorted(change.removed):

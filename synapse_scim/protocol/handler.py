@@ -49,7 +49,7 @@ class Handler(AsyncScimHandler):
         """Replace a User.
 
         What a PUT does not name goes (RFC 7644 §3.5.1), but for `active` and `externalId`, since clients that know
-        nothing of them must not change them, and for the identifiers that somebody other than SCIM bound.
+        nothing of them must not change them, and for the identifiers and the avatar that somebody other than SCIM set.
         """
         async with self.storage.writing(str(current.id)) as account:
             current = await self.storage.get(resource_type, account.user_id)
@@ -59,7 +59,7 @@ class Handler(AsyncScimHandler):
                     field == "active" or field not in replacement.model_fields_set
                 ):
                     setattr(replacement, field, getattr(current, field))
-            self.storage.keep_foreign_threepids(account, replacement)
+            self.storage.keep_what_others_set(account, replacement)
             replaced = await super().replace_resource(resource_type, current, replacement, conditions)
             return await self._settled(resource_type, replaced)
 

@@ -9,6 +9,7 @@ from synapse_scim.accounts import AccountError, Unavailable
 from synapse_scim.database import Database
 from synapse_scim.store import schema
 from synapse_scim.store.historical import HistoricalUserIds
+from synapse_scim.store.leavers import Leavers
 from synapse_scim.store.writes import Writer
 
 logger = logging.getLogger(__name__)
@@ -24,8 +25,11 @@ class PreparedDatabase(Database, Protocol):
 class Maintenance:
     """What has to be done besides answering requests."""
 
-    def __init__(self, *, database: PreparedDatabase, writer: Writer, historical: HistoricalUserIds) -> None:
+    def __init__(
+        self, *, database: PreparedDatabase, writer: Writer, historical: HistoricalUserIds, leavers: Leavers
+    ) -> None:
         """Care for a homeserver's database."""
+        self._leavers = leavers
         self._historical = historical
         self._database = database
         self._writer = writer
@@ -67,3 +71,5 @@ class Maintenance:
                     await self._writer.recover(user_id)
             except AccountError as error:
                 logger.warning("An interrupted write to %s waits for the next attempt: %s", user_id, error)
+        await self._leavers.deactivate_due()
+        await self._leavers.forget_old()
