@@ -12,7 +12,11 @@ from synapse_scim import config as configuration
 from synapse_scim.application import build
 from synapse_scim.config import Config, ConfigurationError
 from synapse_scim.homeserver import settings
-from synapse_scim.homeserver.listeners import can_serve_unstable_prefix, serve_below_client_api
+from synapse_scim.homeserver.listeners import (
+    can_serve_unstable_prefix,
+    refuse_refreshing_when_locked,
+    serve_below_client_api,
+)
 from synapse_scim.resources.endpoint import ScimResource
 
 STABLE_PREFIX = "/_scim"
@@ -65,5 +69,7 @@ class ScimModule:
                 await endpoint.serve(request, UNSTABLE_PREFIX)
 
             serve_below_client_api(hs, UNSTABLE_PREFIX, serve)
+        if can_serve_unstable_prefix():
+            refuse_refreshing_when_locked(hs)
         _ = api.run_as_background_process("synapse_scim_start", application.maintenance.start)
         api.looping_background_call(application.maintenance.clean_up, _CLEAN_UP_EVERY_MS, desc="synapse_scim_clean_up")

@@ -9,7 +9,7 @@ import pytest
 
 from synapse_scim.application import build
 from synapse_scim.module import ScimModule
-from tests.web.clients import MATRIX, Admin, Scim, Synapse, assert_error, new_user, until, url_of, without_meta
+from tests.web.clients import MATRIX, Admin, assert_error, new_user, until, url_of, without_meta
 
 pytestmark = pytest.mark.usefixtures("engine")
 
@@ -295,7 +295,7 @@ async def test_deletion_can_leave_time_to_repent(life: Life) -> None:
 
 @pytest.mark.homeserver(module_config={"deleted": {"erase": True}})
 async def test_erasing(life: Life) -> None:
-    """With `deleted.erase` the homeserver erases the account, nothing of the person stays recorded, and nobody returns."""
+    """With `deleted.erase` the homeserver erases the account, and nothing of the person stays recorded."""
     await life.join()
 
     await life.scim.delete(ANN)
