@@ -102,6 +102,11 @@ class SynapseAccounts:
                 approved=True,
             )
         except SynapseError as error:
+            if error.code == HTTPStatus.TOO_MANY_REQUESTS:
+                # Synapse disguises it so; no limit of requests applies here.
+                raise AccountChangeRefused(
+                    f"A spam checker of the homeserver refuses the user ID @{localpart}:{self.server_name}"
+                ) from error
             match error.errcode:
                 case Codes.USER_IN_USE:
                     raise UserIdTaken(f"The user ID @{localpart}:{self.server_name} is taken") from error

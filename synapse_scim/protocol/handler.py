@@ -11,6 +11,7 @@ from scim2_server.requests import ScimRequest
 from scim2_server.responses import ScimResponse
 from scim2_server.routing import Operation
 
+from synapse_scim.mapping.schema import USER_SCHEMA
 from synapse_scim.protocol.service import Service
 from synapse_scim.store.users import UserStorage
 
@@ -69,9 +70,11 @@ class Handler(AsyncScimHandler):
         """Change a User."""
         async with self.storage.writing(resource_id):
             named = _named(patch_op)
+            has_passwords = "password" in self.service.get_model(resource_type).model_fields
             self.storage.remember(
                 states_active=any("active" in names for _, names in named),
-                removes_password=any(op is PatchOperation.Op.remove and "password" in names for op, names in named),
+                removes_password=has_passwords
+                and any(op is PatchOperation.Op.remove and "password" in names for op, names in named),
             )
             patched = await super().patch_resource(resource_type, resource_id, patch_op, conditions)
             return await self._settled(resource_type, patched)
@@ -89,9 +92,12 @@ class Handler(AsyncScimHandler):
 
 
 def _named(patch_op: PatchOp[Any]) -> list[tuple[PatchOperation.Op | None, set[str]]]:
-    """Return what each operation of a PATCH does, and the attributes that it names, in lower case."""
+    """Return what each operation of a PATCH does, and the attributes that it names, in lower case.
+
+    An attribute of the core schema may be named with its URN (RFC 7644 §3.10); another schema's keeps it.
+    """
     return [
-        (operation.op, {name.rpartition(":")[2].lower() for name in _names(operation)})
+        (operation.op, {name.lower().removeprefix(f"{USER_SCHEMA.lower()}:") for name in _names(operation)})
         for operation in patch_op.operations or ()
     ]
 
