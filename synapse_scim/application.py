@@ -34,6 +34,7 @@ from synapse_scim.store.historical import HistoricalUserIds
 from synapse_scim.store.leavers import Leavers
 from synapse_scim.store.maintenance import Maintenance, PreparedDatabase
 from synapse_scim.store.offboarding import Offboarding
+from synapse_scim.store.photos import Photos
 from synapse_scim.store.records import Records
 from synapse_scim.store.rights import Rights
 from synapse_scim.store.search import Search
@@ -86,7 +87,7 @@ def build(
         gateway: What makes and changes accounts; by default Synapse itself.
         database: Where they are kept; by default Synapse's own database.
     """
-    accounts = gateway or SynapseAccounts(hs)
+    accounts = gateway or SynapseAccounts(hs, max_photo_size=config.photos.max_size)
     database = database or HomeserverDatabase(hs, fold)
     description = provider(config, passwords=accounts.passwords_enabled)
     model = composed_user(description)
@@ -126,6 +127,7 @@ def build(
         deleted=config.deleted,
         secret=_derived(settings.macaroon_secret(hs), b"synapse-scim externalIds"),
     )
+    photos = Photos(database=database, gateway=accounts, reader=reader, writer=writer)
     columns = Columns(database=database, reader=reader, users=users, historical=historical)
     store = Store(
         database=database,
@@ -144,12 +146,14 @@ def build(
             config=config,
             historical=historical,
             leavers=leavers,
+            photos=photos,
         ),
         leavers=leavers,
+        photos=photos,
         search=Search(database=database, reader=reader, columns=columns, model=model),
     )
     service = Service(description, config, secret=_cursor_secret(config, settings.macaroon_secret(hs)))
-    maintenance = Maintenance(database=database, writer=writer, historical=historical, leavers=leavers)
+    maintenance = Maintenance(database=database, writer=writer, historical=historical, leavers=leavers, photos=photos)
 
     def handler(subject: Subject | None) -> Handler:
         rights = Rights(subject=subject or NOBODY, protected=config.protected, users=users)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Protocol
 
@@ -19,6 +20,7 @@ class AccountGateway(Protocol):
     server_name: str
     public_baseurl: str
     passwords_enabled: bool
+    stores_photos: bool
     hidden_user_ids: frozenset[str]
 
     def now(self) -> datetime:
@@ -61,6 +63,17 @@ class AccountGateway(Protocol):
 
     def belongings(self, txn: Transaction, user_id: str) -> Belongings:
         """Return what an account has that off-boarding takes away."""
+
+    async def store_photo(self, user_id: str, source: str) -> str:
+        """Return the `mxc:` URI under which the image at a `https:` or `data:` URL is stored now.
+
+        Raises:
+            AccountChangeRefused: There is no image that the homeserver takes.
+            Unavailable: It may be there later, or this process does not store media.
+        """
+
+    def run_in_background(self, name: str, function: Callable[[], Awaitable[None]]) -> None:
+        """Run a function that nobody waits for."""
 
     async def change_profile(self, user_id: str, change: ProfileChange) -> None:
         """Change the profile. Repeating it does no harm.

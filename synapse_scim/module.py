@@ -22,7 +22,7 @@ from synapse_scim.resources.endpoint import ScimResource
 STABLE_PREFIX = "/_scim"
 UNSTABLE_PREFIX = "/_matrix/client/unstable/coop.yaal/scim"
 
-_CLEAN_UP_EVERY_MS = 60 * 1000
+_EVERY_MS = 60 * 1000
 
 
 class ScimModule:
@@ -72,4 +72,7 @@ class ScimModule:
         if can_serve_unstable_prefix():
             refuse_refreshing_when_locked(hs)
         _ = api.run_as_background_process("synapse_scim_start", application.maintenance.start)
-        api.looping_background_call(application.maintenance.clean_up, _CLEAN_UP_EVERY_MS, desc="synapse_scim_clean_up")
+        api.looping_background_call(application.maintenance.clean_up, _EVERY_MS, desc="synapse_scim_clean_up")
+        api.looping_background_call(
+            application.maintenance.fetch_photos, _EVERY_MS, desc="synapse_scim_photos", run_on_all_instances=True
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
@@ -27,8 +27,10 @@ from synapse_scim.accounts import (
     Unavailable,
     UserIdTaken,
 )
+from synapse_scim.config import Photos
 from synapse_scim.database import Transaction
 from synapse_scim.homeserver.departures import Departures
+from synapse_scim.homeserver.media import MediaRepository, PhotoRefused, PhotoUnavailable
 from synapse_scim.steps import (
     AddExternalId,
     AddThreepid,
@@ -67,12 +69,19 @@ def account_errors() -> Iterator[None]:
 class SynapseAccounts:
     """Registers and changes accounts through Synapse's own handlers. Implements `AccountGateway`."""
 
-    def __init__(self, hs: HomeServer) -> None:
-        """Use a homeserver."""
+    def __init__(self, hs: HomeServer, *, max_photo_size: int = Photos().max_size) -> None:
+        """Use a homeserver.
+
+        Args:
+            hs: The homeserver.
+            max_photo_size: How many bytes a photo may have.
+        """
         self._hs = hs
         self._store = hs.get_datastores().main
         self._auth = hs.get_auth_handler()
         self._departures = Departures(hs)
+        self._media = MediaRepository(hs, max_size=max_photo_size)
+        self.stores_photos = self._media.is_here
         self.server_name = hs.hostname
         self.public_baseurl: str = hs.config.server.public_baseurl
         self.passwords_enabled = self._auth.can_change_password()
@@ -214,6 +223,19 @@ class SynapseAccounts:
     async def wait_until_parted(self, user_id: str) -> None:
         """Wait for Synapse to finish with the rooms of a deactivated account."""
         await self._departures.wait_until_parted(user_id)
+
+    async def store_photo(self, user_id: str, source: str) -> str:
+        """Store an image in the media repository."""
+        try:
+            return await self._media.store(user_id, source)
+        except PhotoRefused as error:
+            raise AccountChangeRefused(str(error)) from error
+        except PhotoUnavailable as error:
+            raise Unavailable(str(error)) from error
+
+    def run_in_background(self, name: str, function: Callable[[], Awaitable[None]]) -> None:
+        """Run a function that nobody waits for."""
+        _ = self._hs.run_as_background_process(name, function)
 
     async def change_profile(self, user_id: str, change: ProfileChange) -> None:
         """Change the profile, in the process that writes profiles."""

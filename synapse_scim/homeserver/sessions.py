@@ -34,8 +34,10 @@ class RefreshServlet(RefreshTokenServlet):
         """
         token = parse_json_object_from_request(request).get("refresh_token")
         session = await self._store.lookup_refresh_token(token) if isinstance(token, str) else None
-        if session is not None and await self._store.get_user_locked_status(session.user_id):
-            raise UserLockedError
+        if session is not None:
+            account = await self._store.get_user_by_id(session.user_id)
+            if account is not None and account.locked:
+                raise UserLockedError
         if request.content is not None:
             request.content.seek(0)
         return await super().on_POST(request)

@@ -112,7 +112,7 @@ class Planner:
         """
         threepids = frozenset(self.users.threepids.threepids(wanted.attributes)) - unavailable
         active = wanted.active is not False
-        profile = self.profiles.plan(None, {}, wanted.as_user())
+        profile = self.profiles.plan(None, {}, wanted.as_user(), wanted.photo)
         record = Record(
             domain=domain,
             user_name=wanted.user_name,
@@ -171,7 +171,7 @@ class Planner:
         published = self.users.to_payload(account)
         attributes, own = self._own_entries(account, wanted)
         threepids = own - unavailable
-        profile = self.profiles.plan(account, published, wanted.as_user())
+        profile = self.profiles.plan(account, published, wanted.as_user(), wanted.photo)
         if wanted.attributes.get("photos") == published.get("photos"):
             # What only repeats an avatar that somebody else chose is not SCIM's.
             attributes.pop("photos", None)
@@ -297,6 +297,9 @@ class Planner:
         provider = self.users.sso.providers.get(record.domain)
         shown = self.users.to_payload(account).get("externalId")
         former = {e for e in account.external_ids if e.auth_provider == provider and e.subject == shown}
+        if account.record is None and wanted <= account.external_ids:
+            # Adopted by another identity of the same person: adoption loses nothing.
+            former = set()
         return (
             *(AddExternalId(external_id) for external_id in sorted(wanted - account.external_ids)),
             *(RemoveExternalId(external_id) for external_id in sorted(former - wanted)),

@@ -51,18 +51,27 @@ class ProfileMapping:
     fields: Mapping[str, str] = attrs.field(factory=dict)
     fetches: bool = True
 
-    def plan(self, account: Account | None, published: Mapping[str, Any], wanted: Mapping[str, Any]) -> ProfilePlan:
+    def plan(
+        self,
+        account: Account | None,
+        published: Mapping[str, Any],
+        wanted: Mapping[str, Any],
+        made_of: str | None = None,
+    ) -> ProfilePlan:
         """Return what a wanted User makes of a profile. What it does not change is not written.
 
         Args:
             account: The account; `None` for one to be, which is registered with its display name.
             published: The User that the account is.
             wanted: The User that it shall be.
+            made_of: What its avatar is made of, if its photo does not say that.
 
         Raises:
             InvalidValueException: A value cannot be used.
         """
         avatar = self._avatar(account, published.get("photos") or (), wanted.get("photos") or ())
+        if made_of is not None and avatar.photo is not None:
+            avatar = attrs.evolve(avatar, photo=made_of)
         changes = list(avatar.changes)
         displayname = self.displayname(wanted)
         if account is not None and displayname == self.displayname(published):

@@ -27,6 +27,7 @@ class WantedUser:
         removes_password: Whether the account shall have no password.
         password: `None` where it stays.
         attributes: What is kept as sent, by SCIM names.
+        photo: What the avatar is made of, if `photos` does not say that.
     """
 
     user_name: str
@@ -34,6 +35,7 @@ class WantedUser:
     active: bool | None
     password: str | None = attrs.field(repr=False)
     attributes: Mapping[str, Any]
+    photo: str | None = None
     states_active: bool = True
     removes_password: bool = False
 

@@ -16,9 +16,11 @@ from synapse_scim.gateway import AccountGateway
 from synapse_scim.mapping.changes import Planner
 from synapse_scim.mapping.identifiers import fold, numbered, wanted_localpart
 from synapse_scim.mapping.wanted import WantedUser
+from synapse_scim.store import journal
 from synapse_scim.store.accounts import AccountReader, placeholders
 from synapse_scim.store.historical import HistoricalUserIds
 from synapse_scim.store.leavers import Leavers
+from synapse_scim.store.photos import Photos
 from synapse_scim.store.writes import Writer
 
 _NUMBERS_TRIED = 200
@@ -38,7 +40,7 @@ class Found:
     """What stands where a new user wants to be.
 
     Attributes:
-        half_made: The user ID of an account in the making that bears the userName.
+        half_made: The user ID of an account that bears the userName, and of which a write is left unfinished.
         deleted: The user ID of the account that the person had before.
         existing: The User at the wanted localpart, if there is one.
         occupied: Something else has the localpart: a deleted person's account, a program's, a guest's.
@@ -67,6 +69,7 @@ class Creation:
         config: The rules for localparts.
         historical: The user IDs that differ from a localpart in case.
         leavers: Those who were deleted.
+        photos: Stores photos.
     """
 
     database: Database
@@ -77,6 +80,7 @@ class Creation:
     config: Config
     historical: HistoricalUserIds
     leavers: Leavers
+    photos: Photos
 
     async def create(self, wanted: WantedUser, *, domain: str) -> tuple[str, Origin]:
         """Register an account for a new user, or find the one that should be adopted.
@@ -134,8 +138,11 @@ class Creation:
         user_id = f"@{localpart}:{self.gateway.server_name}"
         async with self.database.lock(user_id):
             await self.writer.recover(user_id)
+            wanted = await self.photos.stored(user_id, wanted, None)
             plan = self.planner.creation(wanted, domain=domain, unavailable=unavailable, now=self.gateway.now())
             await self.writer.create(localpart, plan, password_hash)
+            if plan.fetch is not None:
+                self.photos.fetch_soon()
         return user_id
 
     async def _complete(self, user_id: str) -> bool:
@@ -150,7 +157,7 @@ class Creation:
     def _find(self, txn: Transaction, wanted: WantedUser, domain: str, localpart: str) -> Found:
         txn.execute("SELECT user_id, state FROM synapse_scim_users WHERE user_name_key = ?", (fold(wanted.user_name),))
         bearer = txn.fetchone()
-        if bearer and bearer[1] == "pending":
+        if bearer and (bearer[1] == "pending" or journal.read(txn, bearer[0]) is not None):
             return Found(half_made=bearer[0])
         if bearer:
             raise UserNameTaken("Another user has this 'userName'")

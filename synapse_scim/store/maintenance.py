@@ -10,6 +10,7 @@ from synapse_scim.database import Database
 from synapse_scim.store import schema
 from synapse_scim.store.historical import HistoricalUserIds
 from synapse_scim.store.leavers import Leavers
+from synapse_scim.store.photos import Photos
 from synapse_scim.store.writes import Writer
 
 logger = logging.getLogger(__name__)
@@ -26,9 +27,16 @@ class Maintenance:
     """What has to be done besides answering requests."""
 
     def __init__(
-        self, *, database: PreparedDatabase, writer: Writer, historical: HistoricalUserIds, leavers: Leavers
+        self,
+        *,
+        database: PreparedDatabase,
+        writer: Writer,
+        historical: HistoricalUserIds,
+        leavers: Leavers,
+        photos: Photos,
     ) -> None:
         """Care for a homeserver's database."""
+        self._photos = photos
         self._leavers = leavers
         self._historical = historical
         self._database = database
@@ -73,3 +81,8 @@ class Maintenance:
                 logger.warning("An interrupted write to %s waits for the next attempt: %s", user_id, error)
         await self._leavers.deactivate_due()
         await self._leavers.forget_old()
+
+    async def fetch_photos(self) -> None:
+        """Fetch the photos that are due. Every process does, since those without a media repository cannot."""
+        if self._ready:
+            await self._photos.fetch_due()

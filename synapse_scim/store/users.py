@@ -24,6 +24,7 @@ from synapse_scim.store.accounts import AccountReader
 from synapse_scim.store.creation import Creation, Origin, identifiers_of_others
 from synapse_scim.store.errors import scim_errors
 from synapse_scim.store.leavers import Leavers
+from synapse_scim.store.photos import Photos
 from synapse_scim.store.rights import Rights
 from synapse_scim.store.search import Search
 from synapse_scim.store.writes import Writer
@@ -44,6 +45,7 @@ class Store:
     writer: Writer
     creation: Creation
     leavers: Leavers
+    photos: Photos
     search: Search
 
 
@@ -156,6 +158,8 @@ class UserStorage(AsyncScimStorage):
                 plan = await self._plan(account, wanted)
                 if plan is not None:
                     await self._store.writer.update(account, plan)
+                    if plan.fetch is not None:
+                        self._store.photos.fetch_soon()
                     self._held = self._rights.visible(await self._read(account.user_id))
                 self._states_active = self._removes_password = False
             return self._to_resource(self._held or account)
@@ -234,6 +238,7 @@ class UserStorage(AsyncScimStorage):
     async def _plan(self, account: Account, wanted: WantedUser) -> Plan | None:
         """Return the write that a wanted User asks for, or `None` if it asks for nothing."""
         store = self._store
+        wanted = await store.photos.stored(account.user_id, wanted, account)
         password = SetPasswordHash(None) if wanted.removes_password else None
         if wanted.password is not None and not await store.gateway.has_password(account.user_id, wanted.password):
             password = SetPasswordHash(await store.gateway.hash_password(wanted.password))
