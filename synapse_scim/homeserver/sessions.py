@@ -25,6 +25,7 @@ class RefreshServlet(RefreshTokenServlet):
         """Serve a homeserver."""
         super().__init__(hs)
         self._store = hs.get_datastores().main
+        self._api = hs.get_module_api()
 
     async def on_POST(self, request: SynapseRequest) -> tuple[int, JsonDict]:
         """Renew an access token.
@@ -35,7 +36,7 @@ class RefreshServlet(RefreshTokenServlet):
         token = parse_json_object_from_request(request).get("refresh_token")
         session = await self._store.lookup_refresh_token(token) if isinstance(token, str) else None
         if session is not None:
-            account = await self._store.get_user_by_id(session.user_id)
+            account = await self._api.get_userinfo_by_id(session.user_id)
             if account is not None and account.locked:
                 raise UserLockedError
         if request.content is not None:

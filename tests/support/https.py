@@ -110,7 +110,7 @@ class HttpsServer(Resource):
         """Return the URL of a path."""
         return f"https://{host}:{self.port}{path}"
 
-    def render_GET(self, request: Request) -> int:  # noqa: N802 - Twisted's name
+    def render_GET(self, request: Request) -> int:
         """Answer, and keep no connection."""
         path = request.uri.decode()
         self.requested.append(f"https://{request.requestHeaders.getRawHeaders('host')[0]}{path}")  # type: ignore[index]

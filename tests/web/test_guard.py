@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from synapse_scim.store.guard import OffboardingGuard
-from tests.web.clients import Admin, Response, assert_error, assert_scim, bulk_of, url_of
+from tests.support.client import Response
+from tests.web.clients import Admin, assert_error, assert_scim, bulk_of, url_of
 
 pytestmark = pytest.mark.usefixtures("engine")
 

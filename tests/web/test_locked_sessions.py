@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from twisted.internet import reactor
@@ -64,7 +64,7 @@ class PushGateway(Resource):
 async def test_no_pusher_tells_a_locked_person(admin: Admin) -> None:
     """A message to somebody who is locked reaches no push gateway; after the lock it does (SPEC, off-boarding)."""
     gateway = PushGateway()
-    port = reactor.listenTCP(0, Site(gateway), interface="127.0.0.1")  # type: ignore[attr-defined]
+    port = cast("Any", reactor).listenTCP(0, Site(gateway), interface="127.0.0.1")
     try:
         ann = await admin.scim.create("ann", password="correct horse")
         token = await admin.synapse.token("ann", "correct horse")
@@ -80,7 +80,7 @@ async def test_no_pusher_tells_a_locked_person(admin: Admin) -> None:
         ]
         await call("POST", f"/join/{room_id}", {}, token)
         url = f"http://127.0.0.1:{port.getHost().port}/_matrix/push/v1/notify"
-        pusher = {"kind": "http", "app_id": "app", "pushkey": "key", "app_display_name": "App"}
+        pusher: dict[str, Any] = {"kind": "http", "app_id": "app", "pushkey": "key", "app_display_name": "App"}
         pusher |= {"device_display_name": "Phone", "lang": "en", "data": {"url": url}}
         await call("POST", "/pushers/set", pusher, token)
 

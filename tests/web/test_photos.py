@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-from io import BytesIO
 from typing import Any
 
 import pytest
-from PIL import Image
 
-from tests.web.clients import Admin, Scim, Synapse, assert_error, new_user, url_of, without_meta
+from tests.support.https import HttpsServer, answer
+from tests.web.clients import Admin, Scim, Synapse, assert_error, new_user, until, url_of, without_meta
+from tests.web.photos import data_url, image
 
 pytestmark = pytest.mark.usefixtures("engine")
 
@@ -17,11 +16,9 @@ FACE = "mxc://example.org/face"
 OTHER = "mxc://example.org/other"
 
 
-def png(colour: str) -> str:
+def png(width: int) -> str:
     """Return a picture as a `data:` URL."""
-    content = BytesIO()
-    Image.new("RGB", (8, 8), colour).save(content, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}"
+    return data_url(image("PNG", (width, 8)))
 
 
 async def avatar(synapse: Synapse, user_id: str) -> str | None:
@@ -45,7 +42,7 @@ async def test_matrix_pictures_are_taken_as_they_are(scim: Scim, synapse: Synaps
 
 async def test_pictures_within_requests_are_stored(scim: Scim, synapse: Synapse) -> None:
     """A `data:` photo comes back as the `mxc:` one that it became, and is not stored again by the next PUT."""
-    sent = {"photos": [{"value": png("red"), "type": "photo"}], "displayName": "Ann"}
+    sent = {"photos": [{"value": png(8), "type": "photo"}], "displayName": "Ann"}
     ann = await scim.create("ann", **sent)
 
     (photo,) = ann["photos"]
@@ -54,7 +51,7 @@ async def test_pictures_within_requests_are_stored(scim: Scim, synapse: Synapse)
     assert await avatar(synapse, ann["id"]) == photo["value"]
     again = await scim.replaced(ann["id"], new_user("ann", **sent))
     assert again == ann
-    changed = await scim.replaced(ann["id"], new_user("ann", **sent | {"photos": [{"value": png("blue")}]}))
+    changed = await scim.replaced(ann["id"], new_user("ann", **sent | {"photos": [{"value": png(16)}]}))
     assert changed["photos"][0]["value"] not in {photo["value"], None}
     assert await avatar(synapse, ann["id"]) == changed["photos"][0]["value"]
 
@@ -63,9 +60,9 @@ async def test_pictures_can_be_patched(scim: Scim, synapse: Synapse) -> None:
     """A PATCH takes a `data:` photo in every form."""
     ann = await scim.create("ann")
     for value in (
-        {"op": "add", "path": "photos", "value": [{"value": png("red"), "type": "photo"}]},
-        {"op": "replace", "path": 'photos[type eq "photo"].value', "value": png("blue")},
-        {"op": "replace", "value": {"photos": [{"value": png("green")}]}},
+        {"op": "add", "path": "photos", "value": [{"value": png(8), "type": "photo"}]},
+        {"op": "replace", "path": 'photos[type eq "photo"].value', "value": png(16)},
+        {"op": "replace", "value": {"photos": [{"value": png(24)}]}},
     ):
         changed = await scim.patched(ann["id"], value)
         assert await avatar(synapse, ann["id"]) == changed["photos"][0]["value"]
@@ -161,9 +158,75 @@ async def test_fetching_can_be_switched_off(admin: Admin) -> None:
     ann = await admin.scim.create("ann", photos=photos)
 
     assert ann["photos"] == photos
-    rows = await admin.homeserver.hs.get_datastores().main.db_pool.simple_select_list(
-        "synapse_scim_photos", None, ["user_id"]
-    )
-    assert rows == []
+    assert await orders(admin) == []
     back = await admin.scim.read(ann["id"])
     assert without_meta(back) == without_meta(ann)
+
+
+@pytest.mark.usefixtures("authority")
+@pytest.mark.homeserver(config={"ip_range_whitelist": ["127.0.0.1/32"]})
+async def test_pictures_elsewhere_are_fetched(admin: Admin, server: HttpsServer) -> None:
+    """A `https:` photo becomes the avatar soon after the answer, again when it changed, and goes with the photo."""
+    scim, synapse = admin.scim, admin.synapse
+    server.answers["/ann"] = answer(image("PNG"))
+    server.answers["/older"] = answer(image("JPEG"))
+    photos = [{"value": server.url("/ann"), "type": "photo"}]
+
+    async def has_another_avatar_than(former: str | None) -> bool:
+        return await avatar(synapse, ann["id"]) != former
+
+    ann = await scim.create("ann", photos=photos)
+    await until(lambda: has_another_avatar_than(None))
+    first = await avatar(synapse, ann["id"])
+    assert first is not None
+    assert first.startswith("mxc://example.org/")
+    shown = await scim.read(ann["id"])
+    assert without_meta(shown) == without_meta(ann)
+    assert await scim.replaced(ann["id"], shown) == shown
+    older = [{"value": server.url("/older"), "type": "photo"}]
+    await scim.patched(ann["id"], {"op": "replace", "path": "photos", "value": older})
+    await until(lambda: has_another_avatar_than(first))
+    await scim.patched(ann["id"], {"op": "remove", "path": "photos"})
+    assert await avatar(synapse, ann["id"]) is None
+    assert await orders(admin) == []
+
+
+@pytest.mark.usefixtures("authority")
+@pytest.mark.homeserver(config={"ip_range_whitelist": ["127.0.0.1/32"]})
+async def test_fetching_is_tried_again(admin: Admin, server: HttpsServer) -> None:
+    """What is not there yet is fetched later; what is no picture is not asked for again, and the log says so."""
+    server.answers["/late"] = answer(b"", status=503)
+    server.answers["/never"] = answer(b"<svg/>")
+    late = await admin.scim.create("late", photos=[{"value": server.url("/late")}])
+    never = await admin.scim.create("never", photos=[{"value": server.url("/never")}])
+
+    async def tried_both() -> bool:
+        return await orders(admin) == [(late["id"], 1)]
+
+    await until(tried_both)
+    server.answers["/late"] = answer(image("GIF"))
+    await execute(admin, "UPDATE synapse_scim_photos SET fetch_ts = 0")
+    # Any other order makes the module look.
+    await admin.scim.patched(
+        never["id"], {"op": "replace", "path": "photos", "value": [{"value": server.url("/late")}]}
+    )
+
+    async def has_avatars() -> bool:
+        return None not in {await avatar(admin.synapse, user["id"]) for user in (late, never)}
+
+    await until(has_avatars)
+    said = [r.getMessage() for r in admin.homeserver.log_records if "could not be fetched" in r.getMessage()]
+    assert sorted("will not be" in text for text in said) == [False, True]
+    assert not any(server.url("") in text for text in said)
+
+
+async def orders(admin: Admin) -> list[tuple[str, int]]:
+    """Return whose photos are to be fetched, and how often that was tried."""
+    pool = admin.homeserver.hs.get_datastores().main.db_pool
+    return sorted(await pool.simple_select_list("synapse_scim_photos", None, ("user_id", "attempts")))
+
+
+async def execute(admin: Admin, sql: str) -> None:
+    """Run a statement."""
+    pool = admin.homeserver.hs.get_datastores().main.db_pool
+    await pool.runInteraction("test", lambda txn: txn.execute(sql))
