@@ -9,7 +9,7 @@ import attrs
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from synapse_scim.config import Config
+from synapse_scim.config import DEFAULT_DOMAIN, Config
 from synapse_scim.homeserver import HomeServer, settings
 from synapse_scim.homeserver.database import HomeserverDatabase
 from synapse_scim.homeserver.gateway import SynapseAccounts
@@ -34,6 +34,7 @@ from synapse_scim.store.historical import HistoricalUserIds
 from synapse_scim.store.leavers import Leavers
 from synapse_scim.store.maintenance import Maintenance, PreparedDatabase
 from synapse_scim.store.offboarding import Offboarding
+from synapse_scim.store.outside_changes import OutsideChanges
 from synapse_scim.store.photos import Photos
 from synapse_scim.store.records import Records
 from synapse_scim.store.rights import Rights
@@ -153,7 +154,16 @@ def build(
         search=Search(database=database, reader=reader, columns=columns, model=model),
     )
     service = Service(description, config, secret=_cursor_secret(config, settings.macaroon_secret(hs)))
-    maintenance = Maintenance(database=database, writer=writer, historical=historical, leavers=leavers, photos=photos)
+    maintenance = Maintenance(
+        database=database,
+        writer=writer,
+        historical=historical,
+        leavers=leavers,
+        photos=photos,
+        outside_changes=OutsideChanges(
+            database=database, gateway=accounts, provider=config.sso.providers.get(DEFAULT_DOMAIN)
+        ),
+    )
 
     def handler(subject: Subject | None) -> Handler:
         rights = Rights(subject=subject or NOBODY, protected=config.protected, users=users)

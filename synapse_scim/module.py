@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 from synapse.module_api import ModuleApi, SynapseRequest
@@ -18,6 +19,7 @@ from synapse_scim.homeserver.listeners import (
     serve_below_client_api,
 )
 from synapse_scim.resources.endpoint import ScimResource
+from synapse_scim.store.maintenance import Maintenance
 
 STABLE_PREFIX = "/_scim"
 UNSTABLE_PREFIX = "/_matrix/client/unstable/coop.yaal/scim"
@@ -71,8 +73,34 @@ class ScimModule:
             serve_below_client_api(hs, UNSTABLE_PREFIX, serve)
         if can_serve_unstable_prefix():
             refuse_refreshing_when_locked(hs)
+        _notice_changes(api, application.maintenance)
         _ = api.run_as_background_process("synapse_scim_start", application.maintenance.start)
         api.looping_background_call(application.maintenance.clean_up, _EVERY_MS, desc="synapse_scim_clean_up")
         api.looping_background_call(
+            application.maintenance.reconcile,
+            config.reconcile / timedelta(milliseconds=1),
+            desc="synapse_scim_reconcile",
+        )
+        api.looping_background_call(
             application.maintenance.fetch_photos, _EVERY_MS, desc="synapse_scim_photos", run_on_all_instances=True
         )
+
+
+def _notice_changes(api: ModuleApi, maintenance: Maintenance) -> None:
+    """Have Synapse tell of the changes that it tells of."""
+
+    async def on_profile_update(user_id: str, _profile: object, _by_admin: object, _deactivation: object) -> None:
+        await maintenance.notice(user_id)
+
+    async def on_deactivation(user_id: str, _deactivated: object, _by_admin: object) -> None:
+        await maintenance.notice(user_id)
+
+    async def on_threepid(user_id: str, _medium: str, _address: str) -> None:
+        await maintenance.notice(user_id)
+
+    api.register_third_party_rules_callbacks(
+        on_profile_update=on_profile_update,
+        on_user_deactivation_status_changed=on_deactivation,
+        on_add_user_third_party_identifier=on_threepid,
+        on_remove_user_third_party_identifier=on_threepid,
+    )

@@ -10,6 +10,7 @@ from synapse_scim.database import Database
 from synapse_scim.store import schema
 from synapse_scim.store.historical import HistoricalUserIds
 from synapse_scim.store.leavers import Leavers
+from synapse_scim.store.outside_changes import OutsideChanges
 from synapse_scim.store.photos import Photos
 from synapse_scim.store.writes import Writer
 
@@ -34,8 +35,10 @@ class Maintenance:
         historical: HistoricalUserIds,
         leavers: Leavers,
         photos: Photos,
+        outside_changes: OutsideChanges,
     ) -> None:
         """Care for a homeserver's database."""
+        self._outside_changes = outside_changes
         self._photos = photos
         self._leavers = leavers
         self._historical = historical
@@ -86,3 +89,13 @@ class Maintenance:
         """Fetch the photos that are due. Every process does, since those without a media repository cannot."""
         if self._ready:
             await self._photos.fetch_due()
+
+    async def notice(self, user_id: str) -> None:
+        """Remember that somebody changed an account, be it SCIM or not."""
+        if self._ready:
+            await self._outside_changes.noticed(user_id)
+
+    async def reconcile(self) -> None:
+        """Look for changes to accounts of which the homeserver does not tell."""
+        if self._ready:
+            await self._outside_changes.look()
