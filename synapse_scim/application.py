@@ -9,7 +9,7 @@ import attrs
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from synapse_scim.config import Config
+from synapse_scim.config import Config, ConfigurationError
 from synapse_scim.homeserver import HomeServer, settings
 from synapse_scim.homeserver.database import HomeserverDatabase
 from synapse_scim.homeserver.gateway import SynapseAccounts
@@ -80,6 +80,9 @@ def build(
         hs: The homeserver; its listeners need not have started.
         gateway: What makes and changes accounts; by default Synapse itself.
         database: Where they are kept; by default Synapse's own database.
+
+    Raises:
+        ConfigurationError: A file that the configuration names cannot be used.
     """
     gateway = gateway or SynapseAccounts(hs)
     database = database or HomeserverDatabase(hs, fold)
@@ -151,7 +154,7 @@ def _cursor_secret(config: Config, macaroon_secret: bytes) -> bytes:
     try:
         secret = Path(config.cursor_secret_path).read_bytes().strip()
     except OSError as error:
-        raise SystemExit(f"synapse-scim: 'cursor_secret_path' cannot be read: {error.strerror}") from None
+        raise ConfigurationError(("cursor_secret_path",), f"cannot be read: {error.strerror}") from None
     if not secret:
-        raise SystemExit("synapse-scim: 'cursor_secret_path' names an empty file")
+        raise ConfigurationError(("cursor_secret_path",), "names an empty file")
     return secret

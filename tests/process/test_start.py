@@ -1,0 +1,88 @@
+"""How a homeserver with the module starts, or refuses to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from synapse.module_api.errors import ConfigError
+
+from tests.support.configuration import scim_module
+from tests.support.homeserver import StartHomeserver
+from tests.support.process import SpawnedHomeserver, SpawnHomeserver
+from tests.web.clients import STABLE, Scim, assert_scim, until
+
+SECRET = "hunter2"
+
+# What Synapse asks of a homeserver that delegates authentication: no passwords, and where to.
+DELEGATED = {
+    "password_config": {"enabled": False},
+    "matrix_authentication_service": {"enabled": True, "endpoint": "http://127.0.0.1:1/", "secret": SECRET},
+}
+
+
+async def is_ready(homeserver: SpawnedHomeserver) -> bool:
+    """Tell whether the log says so."""
+    return "SCIM is ready" in homeserver.log()
+
+
+@pytest.mark.parametrize("entry", [{"config": {}}, {"config": None}, {}])
+async def test_no_setting_is_needed(entry: dict[str, Any], spawn_homeserver: SpawnHomeserver) -> None:
+    """The module starts with an empty configuration, and with none, and the log says when it is ready."""
+    homeserver = await spawn_homeserver(module={"module": scim_module()["module"], **entry})
+    homeserver.start()
+
+    await until(lambda: is_ready(homeserver))
+
+    assert_scim(await Scim(homeserver.url, homeserver.register_admin(), STABLE).get("/Me"), 200)
+
+
+@pytest.mark.parametrize(
+    ("config", "last_line"),
+    [
+        ({"pasword": SECRET}, "'pasword' is not a setting that this version knows; did you mean 'password'?"),
+        ({"sso": {"idp_id": [SECRET]}}, "'sso.idp_id' must be a string or null"),
+        ({"protected": ["@ok:.*", f"({SECRET}"]}, "'protected.<item 1>' is not a valid regular expression"),
+        ({"limits": {"body_size": SECRET}}, "'limits.body_size' must be a size in bytes, such as 65536 or 4M"),
+        ([SECRET], "'config' must be a mapping of keys to values"),
+    ],
+)
+async def test_wrong_setting_stops_synapse(config: Any, last_line: str, spawn_homeserver: SpawnHomeserver) -> None:
+    """The last line that is printed names the setting in words that show no value, since it may be a secret."""
+    homeserver = await spawn_homeserver(module={**scim_module(), "config": config})
+
+    refusal = homeserver.run_until_exit()
+
+    assert (refusal.code, refusal.output.splitlines()[-1].strip()) == (1, last_line), refusal.output
+    assert SECRET not in refusal.output + homeserver.log()
+
+
+async def test_missing_file_stops_synapse(tmp_path: Path, spawn_homeserver: SpawnHomeserver) -> None:
+    """A file that a setting names is read at the start, and the last line that is printed says what is wrong with it."""
+    homeserver = await spawn_homeserver(module=scim_module({"cursor_secret_path": str(tmp_path / "missing")}))
+
+    refusal = homeserver.run_until_exit()
+
+    assert refusal.code == 1
+    assert refusal.output.splitlines()[-1].endswith("'cursor_secret_path' cannot be read: No such file or directory")
+
+
+async def test_empty_secret_is_refused(tmp_path: Path, start_homeserver: StartHomeserver) -> None:
+    """A file that holds nothing but white space is no secret."""
+    path = tmp_path / "cursors.secret"
+    path.write_text(" \n")
+
+    with pytest.raises(ConfigError, match="'cursor_secret_path' names an empty file"):
+        await start_homeserver(module=scim_module({"cursor_secret_path": str(path)}))
+
+
+async def test_delegated_authentication_stops_synapse(spawn_homeserver: SpawnHomeserver) -> None:
+    """Where accounts live in Matrix Authentication Service, the module does not start and pretend to serve them."""
+    homeserver = await spawn_homeserver(config=DELEGATED)
+
+    refusal = homeserver.run_until_exit()
+
+    assert refusal.code == 1
+    assert "delegates authentication to Matrix Authentication Service" in refusal.output.splitlines()[-1]
+    assert SECRET not in refusal.output + homeserver.log()
