@@ -59,22 +59,13 @@ async def test_wrong_setting_stops_synapse(config: Any, last_line: str, spawn_ho
 
 
 async def test_missing_file_stops_synapse(tmp_path: Path, spawn_homeserver: SpawnHomeserver) -> None:
-    """A file that a setting names is read at the start, and the last line that is printed says what is wrong with it."""
+    """A file that a setting names is read at the start; the last line that is printed says what is wrong with it."""
     homeserver = await spawn_homeserver(module=scim_module({"cursor_secret_path": str(tmp_path / "missing")}))
 
     refusal = homeserver.run_until_exit()
 
     assert refusal.code == 1
     assert refusal.output.splitlines()[-1].endswith("'cursor_secret_path' cannot be read: No such file or directory")
-
-
-async def test_empty_secret_is_refused(tmp_path: Path, start_homeserver: StartHomeserver) -> None:
-    """A file that holds nothing but white space is no secret."""
-    path = tmp_path / "cursors.secret"
-    path.write_text(" \n")
-
-    with pytest.raises(ConfigError, match="'cursor_secret_path' names an empty file"):
-        await start_homeserver(module=scim_module({"cursor_secret_path": str(path)}))
 
 
 async def test_delegated_authentication_stops_synapse(spawn_homeserver: SpawnHomeserver) -> None:
@@ -86,3 +77,24 @@ async def test_delegated_authentication_stops_synapse(spawn_homeserver: SpawnHom
     assert refusal.code == 1
     assert "delegates authentication to Matrix Authentication Service" in refusal.output.splitlines()[-1]
     assert SECRET not in refusal.output + homeserver.log()
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"), [(None, "cannot be read: No such file or directory"), (" \n", "names an empty file")]
+)
+async def test_unusable_secret_is_refused(
+    content: str | None, problem: str, tmp_path: Path, start_homeserver: StartHomeserver
+) -> None:
+    """A secret that is not there, or is nothing but white space, seals nothing."""
+    path = tmp_path / "cursors.secret"
+    if content is not None:
+        path.write_text(content)
+
+    with pytest.raises(ConfigError, match=f"'cursor_secret_path' {problem}"):
+        await start_homeserver(module=scim_module({"cursor_secret_path": str(path)}))
+
+
+async def test_delegated_authentication_is_refused(start_homeserver: StartHomeserver) -> None:
+    """The refusal is an error as Synapse's own are, for whoever runs homeservers in a process of theirs."""
+    with pytest.raises(ConfigError, match="delegates authentication to Matrix Authentication Service"):
+        await start_homeserver(config=DELEGATED)
