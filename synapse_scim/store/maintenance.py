@@ -48,7 +48,9 @@ class Maintenance:
             await self._historical.load()
         except Exception:
             logger.exception(
-                "The SCIM tables cannot be created or read. Does the homeserver's database user own its schema?"
+                "The SCIM tables cannot be created or read; until they can be, SCIM answers 503. If the database says"
+                " that permission is denied: the homeserver's database user must be allowed to create tables, and must"
+                " own those whose names begin with synapse_scim_"
             )
             return
         if version > schema.VERSION:
@@ -58,8 +60,12 @@ class Maintenance:
         await self.clean_up()
 
     async def clean_up(self) -> None:
-        """Finish or undo the writes that were left behind. Those under way are waited for, and found ended."""
+        """Finish or undo the writes that were left behind. Those under way are waited for, and found ended.
+
+        Where the tables could not be made ready, that is tried again.
+        """
         if not self._ready:
+            await self.start()
             return
         for user_id in await self._writer.unfinished():
             try:

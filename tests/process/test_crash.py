@@ -98,7 +98,7 @@ class Server:
 
         async def is_clean() -> bool:
             ready = (await self.scim.get("/Me")).status == 200
-            return ready and not self.homeserver.query("SELECT user_id FROM synapse_scim_writes")
+            return ready and not self.homeserver._database.execute("SELECT user_id FROM synapse_scim_writes")
 
         await until(is_clean)
 

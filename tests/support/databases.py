@@ -31,13 +31,14 @@ class Database:
     drop: Callable[[], None]
     """Removes database and folder, whoever still uses them."""
 
-    def query(self, statement: str) -> list[tuple[Any, ...]]:
-        """Return the rows that a statement finds, past Synapse and beside it."""
+    def execute(self, statement: str) -> list[tuple[Any, ...]]:
+        """Execute a statement past Synapse and beside it, and return the rows that it finds, if it looks for any."""
         connect: Any = {"sqlite3": sqlite3, "psycopg2": psycopg2}[self.configuration["name"]].connect
         arguments = {key: value for key, value in self.configuration["args"].items() if not key.startswith("cp_")}
         with closing(connect(**arguments)) as connection, closing(connection.cursor()) as cursor:
             cursor.execute(statement)
-            rows: list[tuple[Any, ...]] = cursor.fetchall()
+            rows: list[tuple[Any, ...]] = cursor.fetchall() if cursor.description else []
+            connection.commit()
             return rows
 
 

@@ -115,10 +115,6 @@ class SpawnedHomeserver:
         log = self._folder / "homeserver.log"
         return log.read_text() if log.exists() else ""
 
-    def query(self, statement: str) -> list[tuple[Any, ...]]:
-        """Return the rows that a statement finds in its database, past it and beside it."""
-        return self._database.query(statement)
-
     def register_admin(self, localpart: str = "admin") -> str:
         """Register a server admin by the shared secret and return an access token of theirs."""
         url = f"{self.url}/_synapse/admin/v1/register"
