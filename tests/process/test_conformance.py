@@ -26,6 +26,7 @@ async def test_every_check_succeeds(engine: Engine, prefix: str, spawn_homeserve
     """A client that knows nothing but the discovery endpoints finds that all is as announced, and no Groups."""
     homeserver = await spawn_homeserver(engine=engine)
     homeserver.start()
+    homeserver.wait_until_logged("SCIM is ready")
     headers = {"Authorization": f"Bearer {homeserver.register_admin()}"}
 
     with Client(base_url=homeserver.url + prefix, headers=headers, trust_env=False) as client:

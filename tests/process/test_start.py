@@ -10,8 +10,8 @@ from synapse.module_api.errors import ConfigError
 
 from tests.support.configuration import scim_module
 from tests.support.homeserver import StartHomeserver
-from tests.support.process import SpawnedHomeserver, SpawnHomeserver
-from tests.web.clients import STABLE, Scim, assert_scim, until
+from tests.support.process import SpawnHomeserver
+from tests.web.clients import STABLE, Scim, assert_scim
 
 SECRET = "hunter2"
 
@@ -22,18 +22,13 @@ DELEGATED = {
 }
 
 
-async def is_ready(homeserver: SpawnedHomeserver) -> bool:
-    """Tell whether the log says so."""
-    return "SCIM is ready" in homeserver.log()
-
-
 @pytest.mark.parametrize("entry", [{"config": {}}, {"config": None}, {}])
 async def test_no_setting_is_needed(entry: dict[str, Any], spawn_homeserver: SpawnHomeserver) -> None:
     """The module starts with an empty configuration, and with none, and the log says when it is ready."""
     homeserver = await spawn_homeserver(module={"module": scim_module()["module"], **entry})
     homeserver.start()
 
-    await until(lambda: is_ready(homeserver))
+    homeserver.wait_until_logged("SCIM is ready")
 
     assert_scim(await Scim(homeserver.url, homeserver.register_admin(), STABLE).get("/Me"), 200)
 
