@@ -9,7 +9,7 @@ import attrs
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from synapse_scim.config import DEFAULT_DOMAIN, Config
+from synapse_scim.config import DEFAULT_DOMAIN, Config, ConfigurationError
 from synapse_scim.homeserver import HomeServer, settings
 from synapse_scim.homeserver.database import HomeserverDatabase
 from synapse_scim.homeserver.gateway import SynapseAccounts
@@ -87,6 +87,9 @@ def build(
         hs: The homeserver; its listeners need not have started.
         gateway: What makes and changes accounts; by default Synapse itself.
         database: Where they are kept; by default Synapse's own database.
+
+    Raises:
+        ConfigurationError: A file that the configuration names cannot be used.
     """
     accounts = gateway or SynapseAccounts(hs, max_photo_size=config.photos.max_size)
     database = database or HomeserverDatabase(hs, fold)
@@ -194,9 +197,9 @@ def _cursor_secret(config: Config, macaroon_secret: bytes) -> bytes:
     try:
         secret = Path(config.cursor_secret_path).read_bytes().strip()
     except OSError as error:
-        raise SystemExit(f"synapse-scim: 'cursor_secret_path' cannot be read: {error.strerror}") from None
+        raise ConfigurationError(("cursor_secret_path",), f"cannot be read: {error.strerror}") from None
     if not secret:
-        raise SystemExit("synapse-scim: 'cursor_secret_path' names an empty file")
+        raise ConfigurationError(("cursor_secret_path",), "names an empty file")
     return secret
 
 

@@ -42,26 +42,29 @@ class ScimModule:
                 config, parse_size=settings.parse_size, parse_duration_ms=settings.parse_duration_ms
             )
         except ConfigurationError as error:
-            raise ConfigError(f"'{'.'.join(error.path)}' {error}", path=error.path) from None
+            raise _refusal(error) from None
 
     def __init__(self, config: Config, api: ModuleApi) -> None:
         """Serve SCIM on a homeserver that is about to start.
 
         Raises:
-            SystemExit: The homeserver is set up in a way that SCIM cannot serve; the message says why.
+            ConfigError: The homeserver is set up in a way that SCIM cannot serve; Synapse prints why, and ends.
         """
         hs = api._hs  # noqa: SLF001 - the module API has no public way to what SCIM needs (see homeserver)
         if settings.delegates_authentication(hs):
-            raise SystemExit(
+            raise ConfigError(
                 "synapse-scim: this homeserver delegates authentication to Matrix Authentication Service, where its"
                 " accounts live; this version cannot provision them there"
             )
         if config.unstable_prefix and not can_serve_unstable_prefix():
-            raise SystemExit(
+            raise ConfigError(
                 "synapse-scim: this version of Synapse does not let the module in below /_matrix/client; set"
                 " 'unstable_prefix: false', and rewrite the prefix in the reverse proxy if it is needed"
             )
-        application = build(config, hs)
+        try:
+            application = build(config, hs)
+        except ConfigurationError as error:
+            raise _refusal(error) from None
         endpoint = application.endpoint
         if config.stable_prefix:
             api.register_web_resource(STABLE_PREFIX, ScimResource(endpoint, STABLE_PREFIX, hs.get_clock()))
@@ -104,3 +107,8 @@ def _notice_changes(api: ModuleApi, maintenance: Maintenance) -> None:
         on_add_user_third_party_identifier=on_threepid,
         on_remove_user_third_party_identifier=on_threepid,
     )
+
+
+def _refusal(error: ConfigurationError) -> ConfigError:
+    """Say which setting is wrong, and what is wrong with it."""
+    return ConfigError(f"'{'.'.join(error.path) or 'config'}' {error}", path=error.path)

@@ -63,7 +63,9 @@ class Maintenance:
             await self._historical.load()
         except Exception:
             logger.exception(
-                "The SCIM tables cannot be created or read. Does the homeserver's database user own its schema?"
+                "The SCIM tables cannot be created or read; until they can be, SCIM answers 503. If the database says"
+                " that permission is denied: the homeserver's database user must be allowed to create tables, and must"
+                " own those whose names begin with synapse_scim_"
             )
             return
         if version > schema.VERSION:
@@ -73,7 +75,10 @@ class Maintenance:
         await self.clean_up()
 
     async def clean_up(self) -> None:
-        """Finish or undo the writes that were left behind. Those under way are waited for, and found ended."""
+        """Finish or undo the writes that were left behind, and deactivate and forget whose time has come.
+
+        Writes under way are waited for, and found ended. One process of the homeserver does this.
+        """
         if not self._ready:
             return
         for user_id in await self._writer.unfinished():
@@ -86,9 +91,14 @@ class Maintenance:
         await self._leavers.forget_old()
 
     async def fetch_photos(self) -> None:
-        """Fetch the photos that are due. Every process does, since those without a media repository cannot."""
-        if self._ready:
-            await self._photos.fetch_due()
+        """Fetch the photos that are due; where the tables could not be made ready, try that again.
+
+        Every process of the homeserver does this: those without a media repository cannot fetch.
+        """
+        if not self._ready:
+            await self.start()
+            return
+        await self._photos.fetch_due()
 
     async def notice(self, user_id: str) -> None:
         """Remember that somebody changed an account, be it SCIM or not."""
