@@ -78,14 +78,14 @@ class ScimModule:
             refuse_refreshing_when_locked(hs)
         _notice_changes(api, application.maintenance)
         _ = api.run_as_background_process("synapse_scim_start", application.maintenance.start)
-        api.looping_background_call(application.maintenance.clean_up, _EVERY_MS, desc="synapse_scim_clean_up")
+        api.looping_background_call(application.maintenance.in_one_process, _EVERY_MS, desc="synapse_scim_maintenance")
         api.looping_background_call(
             application.maintenance.reconcile,
             config.reconcile / timedelta(milliseconds=1),
             desc="synapse_scim_reconcile",
         )
         api.looping_background_call(
-            application.maintenance.fetch_photos, _EVERY_MS, desc="synapse_scim_photos", run_on_all_instances=True
+            application.maintenance.in_every_process, _EVERY_MS, desc="synapse_scim_photos", run_on_all_instances=True
         )
 
 

@@ -72,9 +72,9 @@ class Maintenance:
             logger.warning("The SCIM tables are of version %d, written by a newer synapse-scim", version)
         self._ready = True
         logger.info("SCIM is ready (tables of version %d)", version)
-        await self.clean_up()
+        await self.in_one_process()
 
-    async def clean_up(self) -> None:
+    async def in_one_process(self) -> None:
         """Finish or undo the writes that were left behind, and deactivate and forget whose time has come.
 
         Writes under way are waited for, and found ended. One process of the homeserver does this.
@@ -90,7 +90,7 @@ class Maintenance:
         await self._leavers.deactivate_due()
         await self._leavers.forget_old()
 
-    async def fetch_photos(self) -> None:
+    async def in_every_process(self) -> None:
         """Fetch the photos that are due; where the tables could not be made ready, try that again.
 
         Every process of the homeserver does this: those without a media repository cannot fetch.

@@ -61,11 +61,11 @@ async def test_lack_of_rights_is_said_and_can_be_mended(start_homeserver: StartH
     assert int(refusal.headers["retry-after"]) > 0
 
     maintenance = build(Config(), homeserver.hs).maintenance
-    await maintenance.clean_up()
+    await maintenance.in_every_process()
     with pytest.raises(Unavailable):
         await maintenance.ready()
     administrator.execute(f"GRANT ALL ON TABLE {TABLES[0]} TO {LIMITED}")
-    await maintenance.clean_up()
+    await maintenance.in_every_process()
     await maintenance.ready()
 
 
