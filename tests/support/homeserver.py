@@ -6,9 +6,11 @@ import gc
 import logging
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import attrs
+import yaml
 from synapse.app import _base
 from synapse.app.homeserver import SynapseHomeServer, create_homeserver, setup, start
 from synapse.config.homeserver import HomeServerConfig
@@ -72,6 +74,12 @@ class LocalHomeserver:
     def log_records(self) -> list[logging.LogRecord]:
         """What this process logged while the homeserver ran, from INFO up. A restart does not empty it."""
         return self._log.records
+
+    def write_configuration(self) -> Path:
+        """Write its configuration into its folder, for a command that reads it, and return the file."""
+        path = self._database.folder / "homeserver.yaml"
+        path.write_text(yaml.safe_dump(dict(self._configuration)))
+        return path
 
     async def start(self) -> None:
         """Start it on its database, as a deployment's main process does.

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
+from twisted.internet.threads import deferToThread
 
-from synapse_scim.store.guard import OffboardingGuard
+from synapse_scim.commands import main
 from tests.support.client import Response
 from tests.web.clients import Admin, assert_error, assert_scim, bulk_of, url_of
 
@@ -89,8 +91,9 @@ async def test_administrators_can_let_more_pass(admin: Admin) -> None:
     for user_id in ids[:2]:
         await admin.scim.patched(user_id, OFF)
 
-    pool = admin.homeserver.hs.get_datastores().main.db_pool
-    await pool.runInteraction("allow", OffboardingGuard.allow, 2)
+    path = admin.homeserver.write_configuration()
+    said = await deferToThread(CliRunner().invoke, main, ["guard", "allow", "2", "--config", str(path)])
+    assert (said.exit_code, said.output) == (0, "The guard lets 2 more accounts be disabled or deleted.\n")
 
     for user_id in ids[2:4]:
         await admin.scim.patched(user_id, OFF)
