@@ -17,12 +17,12 @@ from synapse_scim.homeserver.listeners import client_listeners
 from synapse_scim.homeserver.tokens import AccessTokens
 from synapse_scim.mapping.changes import Planner
 from synapse_scim.mapping.identifiers import fold
-from synapse_scim.mapping.profile import ProfileMapping
+from synapse_scim.mapping.profile import MAPPED_FIELDS, ProfileMapping
 from synapse_scim.mapping.search_values import SearchValues
 from synapse_scim.mapping.threepids import ThreepidMapping
 from synapse_scim.mapping.user import UserMapping
 from synapse_scim.protocol.handler import Handler
-from synapse_scim.protocol.provider import composed_user, provider
+from synapse_scim.protocol.provider import composed_user, is_attribute, provider
 from synapse_scim.protocol.service import Service
 from synapse_scim.resources.credentials import Credentials
 from synapse_scim.resources.endpoint import Endpoint
@@ -95,6 +95,11 @@ def build(
     database = database or HomeserverDatabase(hs, fold)
     description = provider(config, passwords=accounts.passwords_enabled)
     model = composed_user(description)
+    for field, path in config.profile_fields.items():
+        if field in MAPPED_FIELDS:
+            raise ConfigurationError(("profile_fields", field), "is mapped already, by 'displayName' or 'photos'")
+        if not is_attribute(model, path):
+            raise ConfigurationError(("profile_fields", field), "does not name an attribute of a User")
     threepids = ThreepidMapping(config.threepids, accounts.to_email)
     users = UserMapping(accounts.server_name, threepids, config.sso)
     reader = AccountReader(

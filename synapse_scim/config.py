@@ -7,6 +7,7 @@ import difflib
 import re
 from collections.abc import Callable, Mapping
 from datetime import timedelta
+from functools import partial
 from typing import Any, Literal, cast
 
 import attrs
@@ -227,12 +228,7 @@ def parse(
     for size in _SIZES:
         _convert(values, size, parse_size, "must be a size in bytes, such as 65536 or 4M")
     for duration in _DURATIONS:
-        _convert(
-            values,
-            duration,
-            lambda value: timedelta(milliseconds=parse_duration_ms(value)),
-            "must be a duration, such as 30d, 12h or 10m",
-        )
+        _convert(values, duration, partial(_duration, parse_duration_ms), "must be a duration, such as 30d, 12h or 10m")
     sso = values.get("sso", {})
     providers = dict(sso.get("domains", {}))
     if sso.get("idp_id"):
@@ -261,6 +257,8 @@ _SECTIONS: Mapping[str, Callable[..., Any]] = {
 """The groups of settings that stand in the configuration as they do here."""
 
 _SIZES = (("photos", "max_size"), ("limits", "body_size"), ("limits", "bulk_body_size"), ("limits", "filter_length"))
+
+_LONGEST = timedelta(days=100 * 365)
 
 _DURATIONS: tuple[tuple[str, ...], ...] = (
     ("inactive", "deactivate_after"),
@@ -303,6 +301,14 @@ def _convert(values: dict[str, Any], path: tuple[str, ...], parse: Callable[[Any
         values[key] = parse(values[key])
     except (TypeError, ValueError, OverflowError):
         raise ConfigurationError(path, problem) from None
+
+
+def _duration(parse_duration_ms: Callable[[Any], int], value: Any) -> timedelta:
+    """Return a duration, one that the calendar can hold."""
+    duration = timedelta(milliseconds=parse_duration_ms(value))
+    if duration > _LONGEST:
+        raise OverflowError
+    return duration
 
 
 def _guard(values: Mapping[str, Any]) -> Guard:

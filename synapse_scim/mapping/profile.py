@@ -16,6 +16,7 @@ from synapse_scim.steps import SetProfileField
 
 DISPLAYNAME = "displayname"
 AVATAR_URL = "avatar_url"
+MAPPED_FIELDS = frozenset({DISPLAYNAME, AVATAR_URL})
 
 
 @attrs.frozen(kw_only=True)

@@ -12,9 +12,11 @@ from scim2_models import (
     Filter,
     Pagination,
     Patch,
+    Path,
     Reference,
     Resource,
     ResourceType,
+    SCIMException,
     ScimPolicy,
     ScimProvider,
     ServiceProviderConfig,
@@ -58,6 +60,14 @@ def provider(config: Config, *, passwords: bool) -> ScimProvider:
 def composed_user(description: ScimProvider) -> type[Resource[Any]]:
     """Return the model of a User with its extensions."""
     return cast("type[Resource[Any]]", description.model_for(description.resource_types[0]))
+
+
+def is_attribute(model: type[Resource[Any]], path: str) -> bool:
+    """Tell whether a path names an attribute, or a sub-attribute, of a User (RFC 7644 §3.10)."""
+    try:
+        return Path[model](path).resolve() is not None  # type: ignore[valid-type]
+    except (SCIMException, ValueError):
+        return False
 
 
 def _capabilities(config: Config, *, passwords: bool) -> ServiceProviderConfig:

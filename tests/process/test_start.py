@@ -93,3 +93,18 @@ async def test_delegated_authentication_is_refused(start_homeserver: StartHomese
     """The refusal is an error as Synapse's own are, for whoever runs homeservers in a process of theirs."""
     with pytest.raises(ConfigError, match="delegates authentication to Matrix Authentication Service"):
         await start_homeserver(config=DELEGATED)
+
+
+@pytest.mark.parametrize(
+    ("field", "path", "problem"),
+    [
+        ("m.tz", "timezon", "does not name an attribute of a User"),
+        ("avatar_url", "title", "is mapped already, by 'displayName' or 'photos'"),
+    ],
+)
+async def test_profile_fields_are_checked(
+    field: str, path: str, problem: str, start_homeserver: StartHomeserver
+) -> None:
+    """What a profile field shows must be an attribute; display name and avatar have their own."""
+    with pytest.raises(ConfigError, match=f"'profile_fields.{field}' {problem}"):
+        await start_homeserver(module=scim_module({"profile_fields": {field: path}}))

@@ -35,13 +35,14 @@ async def test_changes_that_synapse_tells_of(admin: Admin, scim: Scim, synapse: 
     await synapse.change("@bob:example.org", displayname="Bob")
     for user_id in ((await scim.create("ann", displayName="Ann"))["id"], "@bob:example.org"):
         seen = [await last_modified(scim, user_id)]
-        for change in (
+        changes: list[dict[str, Any]] = [
             {"displayname": "Somebody"},
             {"avatar_url": "mxc://example.org/face"},
             {"threepids": [{"medium": "email", "address": f"{user_id[1:4]}@x.example"}]},
             {"threepids": []},
             {"deactivated": True},
-        ):
+        ]
+        for change in changes:
             await synapse.change(user_id, **change)
             seen.append(await last_modified(scim, user_id))
         assert seen == sorted(set(seen)), "it moves forward each time"
