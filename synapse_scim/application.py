@@ -159,9 +159,9 @@ def build(
         ),
         leavers=leavers,
         photos=photos,
-        search=Search(database=database, reader=reader, columns=columns, model=model),
+        search=Search(database=database, reader=reader, users=users, columns=columns, model=model),
     )
-    service = Service(description, config, secret=_cursor_secret(config, settings.macaroon_secret(hs)))
+    service = Service(description, config, model=model, secret=_cursor_secret(config, settings.macaroon_secret(hs)))
     maintenance = Maintenance(
         database=database,
         writer=writer,

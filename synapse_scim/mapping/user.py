@@ -25,8 +25,8 @@ _ATTRIBUTES = tuple(
 
 
 def timestamp(moment: datetime) -> str:
-    """Return a date as SCIM writes it (RFC 7643 §2.3.5), in UTC to the millisecond."""
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    """Return a date in UTC as SCIM writes it (RFC 7643 §2.3.5), in the form that scim2-models gives it."""
+    return moment.isoformat().replace("+00:00", "Z")
 
 
 @attrs.frozen

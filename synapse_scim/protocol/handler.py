@@ -40,6 +40,18 @@ class Handler(AsyncScimHandler):
             self.service.selected(response, self.service.get_model(resource_type), parameters)
         return response
 
+    async def query(self, request: ScimRequest) -> ScimResponse:
+        """Read a User. The library makes a model of it, copies and dumps it, which takes longer than all the rest."""
+        with self.service.provider:
+            target = self.service.route(request, Operation.query)
+            resource_type = self.service.resource_type_at(str(target.endpoint))
+            self.service.authorize(request, target, resource_type)
+            parameters = self.service.read_response_parameters(resource_type, request.query)
+            user = await self.storage.payload(str(target.resource_id))
+            conditions = self.service.read_conditions(request)
+            response = self.service.user_response(request.base_url, user, parameters, conditions)
+            return self.service.me_response(request, target, response)
+
     async def replace_resource(
         self,
         resource_type: ResourceType,

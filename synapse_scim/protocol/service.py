@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
+from http import HTTPStatus
 from typing import Any, cast
 from urllib.parse import unquote
 
@@ -33,12 +35,15 @@ from scim2_server.requests import ScimRequest
 from scim2_server.responses import ScimResponse
 from scim2_server.routing import Operation, Target, match
 from scim2_server.service import ModelT, ScimService, scim_exception_of
+from scim2_server.storage import SearchPage
 
 from synapse_scim.config import Config
 from synapse_scim.mapping.identifiers import quoted_id
 from synapse_scim.mapping.schema import MATRIX_SCHEMA
 from synapse_scim.protocol import dialects, payload
+from synapse_scim.protocol.presentation import Presenter, cut, located
 from synapse_scim.store.errors import LaterException
+from synapse_scim.store.users import StoredUsers
 from synapse_scim.subject import Scope, Subject
 from synapse_scim.text import text_problem
 
@@ -63,16 +68,18 @@ _READS = frozenset({Operation.query, Operation.search, Operation.search_with_bod
 class Service(ScimService):
     """The SCIM protocol of this module."""
 
-    def __init__(self, provider: ScimProvider, config: Config, *, secret: bytes) -> None:
+    def __init__(self, provider: ScimProvider, config: Config, *, model: type[Resource[Any]], secret: bytes) -> None:
         """Serve what the provider describes.
 
         Args:
             provider: What is announced.
             config: The limits, and whether anything may be written.
+            model: The model of a User.
             secret: What cursors are sealed with, the same in all processes.
         """
         super().__init__(provider, secret=secret)
         self._limits = config.limits
+        self._presenter = Presenter(model)
         self._read_only = config.read_only
 
     # -- Requests -------------------------------------------------------------
@@ -210,6 +217,40 @@ class Service(ScimService):
         return patched
 
     # -- Answers --------------------------------------------------------------
+
+    def search_response(
+        self,
+        base_url: str,
+        resource_types: list[ResourceType],
+        page: SearchPage,
+        search_request: SearchRequest[Any],
+    ) -> ScimResponse:
+        """Write the found Users from their JSON: the library's models take ten times as long (`presentation`)."""
+        users = cast("StoredUsers", page.resources).payloads
+        response = super().search_response(base_url, resource_types, replace(page, resources=[]), search_request)
+        body = cast("dict[str, Any]", response.body)
+        mask = self._presenter.mask(search_request)
+        body["itemsPerPage"] = len(users)
+        body["Resources"] = [cut(located(user, base_url), mask) for user in users]
+        return response
+
+    def user_response(
+        self,
+        base_url: str,
+        user: dict[str, Any],
+        response_parameters: ResponseParameters[Any],
+        conditions: Conditions,
+    ) -> ScimResponse:
+        """Return the response to the read of a User as JSON: what `query_response` does with a model."""
+        etag = user["meta"]["version"]
+        if not conditions.check(etag, "GET"):
+            return ScimResponse(HTTPStatus.NOT_MODIFIED, None, {"ETag": etag})
+        shown = located(user, base_url)
+        return ScimResponse(
+            HTTPStatus.OK,
+            cut(shown, self._presenter.mask(response_parameters)),
+            {"Content-Location": shown["meta"]["location"], "ETag": etag},
+        )
 
     def patch_response(
         self, base_url: str, resource: Resource[Any], response_parameters: ResponseParameters[Any]

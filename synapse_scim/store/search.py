@@ -8,9 +8,9 @@ from typing import Any
 import attrs
 from scim2_models import AttributeBinding, InvalidCursorException, InvalidPathException, Resource, SearchRequest
 
-from synapse_scim.accounts import Account
 from synapse_scim.database import Database, Transaction
 from synapse_scim.mapping.search_values import attribute_key
+from synapse_scim.mapping.user import UserMapping
 from synapse_scim.store.accounts import AccountReader
 from synapse_scim.store.columns import Columns
 from synapse_scim.store.filters import FilterCompiler
@@ -31,13 +31,13 @@ class Page:
 
     Attributes:
         total: How many accounts match; `None` if nobody asked.
-        accounts: Those of the page, in order.
+        users: Those of the page as JSON of Users, as `UserMapping.to_payload` gives it, in order.
         next: The position of the page that follows, for `Search.run`.
         previous: The position of the page before.
     """
 
     total: int | None
-    accounts: list[Account]
+    users: list[dict[str, Any]]
     next: Any = None
     previous: Any = None
 
@@ -85,12 +85,14 @@ class Search:
     Attributes:
         database: Where the accounts are.
         reader: Reads them.
+        users: How they look as Users.
         columns: Where the attributes are.
         model: The model of a User.
     """
 
     database: Database
     reader: AccountReader
+    users: UserMapping
     columns: Columns
     model: type[Resource[Any]]
 
@@ -179,11 +181,11 @@ class Search:
             txn.execute(f"SELECT COUNT(*) FROM ({query.matches.text}) m", query.matches.parameters)
             row = txn.fetchone()
             total = row[0] if row else 0
-        return Page(total=total, accounts=self._accounts(txn, found))
+        return Page(total=total, users=self._users(txn, found))
 
     def _page_by_cursor(self, txn: Transaction, query: Query, where: _Position | None, count: int | None) -> Page:
         if count == 0:
-            return Page(total=None, accounts=[])
+            return Page(total=None, users=[])
         self.database.prepare_search(txn)
         backwards = where is not None and where.backwards
         limit = None if count is None else count + 1
@@ -197,7 +199,7 @@ class Search:
         has_previous = bool(found) and (more if backwards else where is not None)
         return Page(
             total=None,
-            accounts=self._accounts(txn, found),
+            users=self._users(txn, found),
             next=_Position(key=_key(found[-1]), backwards=False).write() if has_next else None,
             previous=_Position(key=_key(found[0]), backwards=True).write() if has_previous else None,
         )
@@ -218,10 +220,10 @@ class Search:
         txn.execute(sql.text, sql.parameters)
         return txn.fetchall()
 
-    def _accounts(self, txn: Transaction, found: Sequence[tuple[Any, ...]]) -> list[Account]:
-        """Read the accounts of a page, in its order."""
+    def _users(self, txn: Transaction, found: Sequence[tuple[Any, ...]]) -> list[dict[str, Any]]:
+        """Read the accounts of a page, in its order, and turn them into Users here, where the reactor need not wait."""
         accounts = self.reader.read(txn, [row[0] for row in found])
-        return [accounts[row[0]] for row in found]
+        return [self.users.to_payload(accounts[row[0]]) for row in found]
 
 
 @attrs.frozen(kw_only=True)

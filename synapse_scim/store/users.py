@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any, cast
@@ -47,6 +47,35 @@ class Store:
     leavers: Leavers
     photos: Photos
     search: Search
+
+
+class StoredUsers(Sequence[Resource[Any]]):
+    """Users as JSON, which are models for whoever looks at one.
+
+    Attributes:
+        payloads: The JSON, as `UserMapping.to_payload` gives it.
+    """
+
+    def __init__(self, payloads: list[dict[str, Any]], model: type[Resource[Any]]) -> None:
+        """Hold Users of a model."""
+        self.payloads = payloads
+        self._model = model
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self.payloads)
+
+    def __eq__(self, other: object) -> bool:
+        """Tell whether these are the same Users, in the same order."""
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __getitem__(self, index: Any) -> Any:
+        """Return a User, or a list of some."""
+        if isinstance(index, slice):
+            return [self._model.model_validate(payload) for payload in self.payloads[index]]
+        return self._model.model_validate(self.payloads[index])
 
 
 class UserStorage(AsyncScimStorage):
@@ -108,6 +137,14 @@ class UserStorage(AsyncScimStorage):
         """Return a User."""
         return self._to_resource(await self._account(resource_id))
 
+    async def payload(self, resource_id: str) -> dict[str, Any]:
+        """Return a User as JSON, as `UserMapping.to_payload` gives it.
+
+        Raises:
+            NotFoundException: There is none.
+        """
+        return self._store.users.to_payload(await self._account(resource_id))
+
     async def search(
         self,
         resource_types: list[ResourceType],
@@ -120,7 +157,7 @@ class UserStorage(AsyncScimStorage):
             page = await self._store.search.run(search_request, self._rights, position)
         return SearchPage(
             page.total,
-            [self._to_resource(account) for account in page.accounts],
+            cast("list[Resource[Any]]", StoredUsers(page.users, self._store.model)),
             next=page.next,
             previous=page.previous,
         )

@@ -152,7 +152,7 @@ async def test_binding_can_be_turned_off(scim: Scim, synapse: Synapse) -> None:
         assert {name: user[name] for name in same} == same
         assert await synapse.threepids(user["id"]) == set()
     await synapse.change(ann["id"], threepids=[{"medium": "email", "address": "own@x.example"}])
-    assert await scim.read(ann["id"]) == ann
+    assert without_meta(await scim.read(ann["id"])) == without_meta(ann)
     await scim.patched(ann["id"], {"op": "remove", "path": "emails"})
     assert await synapse.threepids(ann["id"]) == {("email", "own@x.example")}
     assert await scim.names('emails eq "a@x.example"') == ["bob"]

@@ -1,0 +1,120 @@
+"""Users, written from their JSON.
+
+scim2-server makes a model of every listed User, copies it and dumps it: half a millisecond each, which for a page of a
+thousand would hold the reactor for half a second. Here a page is put together from what the storage has. Which
+attributes an answer holds stays the library's decision: it is asked once, with a User that has them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from functools import lru_cache
+from typing import Annotated, Any, cast, get_args, get_origin
+
+import attrs
+from scim2_models import BaseModel, Context, Extension, Resource, ResponseParameters
+
+from synapse_scim.mapping.identifiers import quoted_id
+from synapse_scim.mapping.schema import ENTERPRISE_SCHEMA
+
+_SAMPLES: tuple[tuple[type, Any], ...] = (
+    (bool, True),
+    (int, 1),
+    (datetime, "2026-01-01T00:00:00Z"),
+    (bytes, "c2FtcGxl"),
+)
+
+Mask = Mapping[str, Any]
+"""The names that an object keeps; of each that holds objects, their mask, else `None`."""
+
+
+@attrs.frozen
+class Presenter:
+    """Cuts Users down to the attributes that a client asks for (RFC 7644 §3.9).
+
+    Attributes:
+        model: The model of a User with its extensions.
+    """
+
+    model: type[Resource[Any]]
+
+    def mask(self, parameters: ResponseParameters[Any]) -> Mask | None:
+        """Return what a User keeps in an answer; `None` if it keeps everything."""
+        if not parameters.attributes and not parameters.excluded_attributes:
+            return None
+        return self._mask(_paths(parameters.attributes), _paths(parameters.excluded_attributes))
+
+    @lru_cache(maxsize=128)  # noqa: B019 - it lives as long as the homeserver
+    def _mask(self, attributes: tuple[str, ...], excluded: tuple[str, ...]) -> Mask:
+        parameters = ResponseParameters[self.model](  # type: ignore[name-defined]
+            attributes=cast("Any", list(attributes) or None), excluded_attributes=cast("Any", list(excluded) or None)
+        )
+        sample = self.model.model_validate(_sample(self.model))
+        return _mask_of(sample.model_dump(scim_ctx=Context.RESOURCE_QUERY_RESPONSE, response_parameters=parameters))
+
+
+def located(user: dict[str, Any], base_url: str) -> dict[str, Any]:
+    """Return a User with the URLs that only a request knows: its location, and that of its manager.
+
+    Args:
+        user: As `UserMapping.to_payload` gives it.
+        base_url: The root of the SCIM endpoints, as the client knows it.
+    """
+    root = base_url.rstrip("/")
+    *others, version = user["meta"].items()
+    user["meta"] = dict([*others, ("location", f"{root}/Users/{quoted_id(user['id'])}"), version])
+    manager = user.get(ENTERPRISE_SCHEMA, {}).get("manager", {})
+    if "$ref" in manager:
+        manager["$ref"] = f"{root}/{manager['$ref']}"
+    return user
+
+
+def cut(user: dict[str, Any], mask: Mask | None) -> dict[str, Any]:
+    """Return what is left of a User, or of a part of it, under a mask."""
+    if mask is None:
+        return user
+    kept: dict[str, Any] = {}
+    for name, value in user.items():
+        if name not in mask:
+            continue
+        inner = mask[name]
+        if inner is None:
+            kept[name] = value
+        elif isinstance(value, list):
+            entries = [entry for item in value if (entry := cut(item, inner))]
+            if entries:
+                kept[name] = entries
+        elif part := cut(value, inner):
+            kept[name] = part
+    return kept
+
+
+def _paths(paths: Any) -> tuple[str, ...]:
+    return tuple(sorted(str(path) for path in paths or ()))
+
+
+def _mask_of(value: Mapping[str, Any]) -> Mask:
+    mask: dict[str, Any] = {}
+    for name, item in value.items():
+        first = item[0] if isinstance(item, list) and item else item
+        mask[name] = _mask_of(first) if isinstance(first, Mapping) else None
+    return mask
+
+
+def _sample(model: type[Any]) -> dict[str, Any]:
+    """Return the JSON of a model that has a value in every attribute."""
+    values: dict[str, Any] = {}
+    for field, info in model.model_fields.items():
+        if field == "schemas":
+            # The library fills them in.
+            continue
+        annotated = model.get_field_root_type(field)
+        kind = get_args(annotated)[0] if get_origin(annotated) is Annotated else annotated
+        if issubclass(kind, BaseModel):
+            value: Any = _sample(kind)
+        else:
+            value = next((value for types, value in _SAMPLES if issubclass(kind, types)), "sample")
+        name = str(kind.__schema__) if issubclass(kind, Extension) else str(info.serialization_alias)
+        values[name] = [value] if model.get_field_multiplicity(field) else value
+    return values
