@@ -10,6 +10,7 @@ from typing import Any, Literal, cast
 import attrs
 import jinja2
 import jsonschema
+import phonenumbers
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 Adopt = Literal["verified", "any", "never"]
@@ -104,9 +105,7 @@ SCHEMA: Mapping[str, Any] = _section(
     localpart=_TEXT_OR_NULL,
     localpart_taken={"enum": ["number", "refuse"]},
     display_name=_TEXT_OR_NULL,
-    threepids=_section(
-        email=_BOOLEAN, msisdn=_BOOLEAN, phone_region={"type": ["string", "null"], "pattern": "^[A-Z]{2}$"}
-    ),
+    threepids=_section(email=_BOOLEAN, msisdn=_BOOLEAN, phone_region=_TEXT_OR_NULL),
     visibility={"enum": ["all", "managed", "own"]},
     adopt={"enum": ["verified", "any", "never"]},
     protected={"type": "array", "items": _TEXT},
@@ -156,7 +155,7 @@ def parse(raw: Mapping[str, Any], *, parse_size: Callable[[int | str], int]) -> 
         **plain,
         localpart=_template(raw, "localpart"),
         display_name=_template(raw, "display_name"),
-        threepids=Threepids(**raw.get("threepids", {})),
+        threepids=_threepids(raw.get("threepids", {})),
         protected=tuple(_pattern(pattern, index) for index, pattern in enumerate(raw.get("protected", []))),
         sso=Sso(providers=providers),
         password=Password(**raw.get("password", {})),
@@ -178,10 +177,17 @@ def _template(raw: Mapping[str, Any], key: str) -> jinja2.Template | None:
         raise ConfigurationError((key,), "is not a valid Jinja2 template") from None
 
 
+def _threepids(raw: Mapping[str, Any]) -> Threepids:
+    region = raw.get("phone_region")
+    if region is not None and region not in phonenumbers.SUPPORTED_REGIONS:
+        raise ConfigurationError(("threepids", "phone_region"), _NO_COUNTRY)
+    return Threepids(**raw)
+
+
 def _pattern(source: str, index: int) -> re.Pattern[str]:
     try:
         return re.compile(source)
-    except re.error:
+    except (re.error, OverflowError):
         raise ConfigurationError(("protected", f"<item {index}>"), "is not a valid regular expression") from None
 
 
@@ -191,11 +197,17 @@ def _limits(raw: Mapping[str, Any], parse_size: Callable[[int | str], int]) -> L
         if key not in raw:
             continue
         try:
-            values[key] = parse_size(raw[key])
-        except (TypeError, ValueError):
-            raise ConfigurationError(("limits", key), "must be a size in bytes, such as 65536 or 4M") from None
+            size = parse_size(raw[key])
+        except (IndexError, TypeError, ValueError):
+            # Synapse looks for the suffix of an empty string.
+            size = 0
+        if size < 1:
+            raise ConfigurationError(("limits", key), "must be a size in bytes, such as 65536 or 4M")
+        values[key] = size
     return Limits(**values)
 
+
+_NO_COUNTRY = "must be the two capital letters of a country, such as DE"
 
 _TYPES = {
     "array": "a list",
@@ -226,7 +238,5 @@ def _explained(error: jsonschema.ValidationError) -> ConfigurationError:
             return ConfigurationError(path, f"must be one of {', '.join(rule)}")
         case "minimum":
             return ConfigurationError(path, f"must be at least {rule}")
-        case "minLength":
-            return ConfigurationError(path, "must not be empty")
         case _:
-            return ConfigurationError(path, "must be the two capital letters of a country, such as DE")
+            return ConfigurationError(path, "must not be empty")
