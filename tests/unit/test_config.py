@@ -113,7 +113,7 @@ def test_templates_cannot_reach_into_the_program() -> None:
         template.render(user={})
 
 
-WRONG: list[tuple[dict[str, Any], tuple[str, ...], str]] = [
+WRONG: list[tuple[dict[Any, Any], tuple[str, ...], str]] = [
     # Keys.
     ({"visibilty": SECRET}, ("visibilty",), "did you mean 'visibility'?"),
     ({"zzzz": SECRET}, ("zzzz",), "known here are admin_tokens, adopt, "),
