@@ -63,13 +63,18 @@ class UserStorage(AsyncScimStorage):
         self._rights = rights
         self._held: Account | None = None
         self._states_active = self._removes_password = False
+        self._stated: Resource[Any] | None = None
 
     @asynccontextmanager
-    async def writing(self, resource_id: str) -> AsyncIterator[Account]:
+    async def writing(self, resource_id: str, *, seen: bool = True) -> AsyncIterator[Account]:
         """Be the only one, in any process, who writes to an account.
 
         Within, `get` and `update` work on the account as it is now. What a crash left of an earlier write is finished
         or undone first.
+
+        Args:
+            resource_id: The account's.
+            seen: Whether it must be one that the caller sees; whom a caller may adopt it need not see.
 
         Yields:
             The account, which SCIM and this caller may write to.
@@ -84,14 +89,15 @@ class UserStorage(AsyncScimStorage):
         with scim_errors():
             self._check_id(resource_id)
             async with self._store.database.lock(resource_id):
-                account = self._rights.visible(await self._recovered(resource_id))
+                found = await self._recovered(resource_id)
+                account = self._rights.visible(found) if seen or found is None else found
                 self._rights.ensure_writable(account)
                 self._held = account
                 try:
                     yield account
                 finally:
                     self._held = None
-                    self._states_active = self._removes_password = False
+                    self._forget()
 
     async def get(
         self,
@@ -127,7 +133,7 @@ class UserStorage(AsyncScimStorage):
             user_id, exists = await self._store.creation.create(wanted, domain=self._rights.subject.domain)
             if not exists:
                 return self._to_resource(await self._account(user_id))
-            async with self.writing(user_id) as account:
+            async with self.writing(user_id, seen=False) as account:
                 try:
                     self._rights.ensure_adoptable(account, wanted)
                 except AccountProtected as error:
@@ -145,12 +151,13 @@ class UserStorage(AsyncScimStorage):
             )
             self._check_version(account, expected_version)
             with scim_errors():
-                self._rights.ensure_adoptable(account, wanted)
+                stated = WantedUser.from_resource(self._stated) if self._stated is not None else wanted
+                self._rights.ensure_adoptable(account, stated)
                 plan = await self._plan(account, wanted)
                 if plan is not None:
                     await self._store.writer.update(account, plan)
                     self._held = self._rights.visible(await self._read(account.user_id))
-                self._states_active = self._removes_password = False
+                self._forget()
             return self._to_resource(self._held or account)
 
     async def delete(
@@ -163,7 +170,9 @@ class UserStorage(AsyncScimStorage):
                 self._rights.ensure_adoptable(account, None)
                 await self._store.writer.delete(account, erase=False)
 
-    def remember(self, *, states_active: bool, removes_password: bool = False) -> None:
+    def remember(
+        self, *, states_active: bool, removes_password: bool = False, stated: Resource[Any] | None = None
+    ) -> None:
         """Remember, until the account that is being written is released, what a request says that a User cannot.
 
         Args:
@@ -171,9 +180,16 @@ class UserStorage(AsyncScimStorage):
                 by an administrator is inactive already, and whoever wants them inactive wants something that matters
                 when the administrator's lock goes.
             removes_password: Whether it takes the password away, which no User shows.
+            stated: A User of nothing but what the request itself says of the person: that alone tells who they are, and
+                decides about adoption. Without it, the whole User that is written does.
         """
         self._states_active = states_active
         self._removes_password = removes_password
+        self._stated = stated
+
+    def _forget(self) -> None:
+        self._states_active = self._removes_password = False
+        self._stated = None
 
     def is_settled(self, resource: Resource[Any]) -> bool:
         """Tell whether what is kept of the account that is being written says what the request does.
