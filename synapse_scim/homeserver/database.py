@@ -57,11 +57,11 @@ class HomeserverDatabase:
             self._collation = await self.run("synapse_scim_collation", _best_collation)
 
     def folded(self, expression: str) -> str:
-        """Return the SQL that folds a text expression."""
+        """Return the SQL that folds a text expression, and orders it by code points, as SQLite and the library do."""
         if not self.is_postgresql:
             return f"scim_fold({expression})"
         collated = f'({expression}) COLLATE "{self._collation}"' if self._collation else expression
-        return f"normalize(lower(normalize({collated})))"
+        return f'(normalize(lower(normalize({collated}))) COLLATE "C")'
 
     def prepare_search(self, txn: Transaction) -> None:
         """Spare PostgreSQL the compiling of the statement, which takes longer than running it."""
