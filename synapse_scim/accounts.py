@@ -1,4 +1,4 @@
-"""What the module knows of Matrix accounts, and what it asks of the homeserver that holds them.
+"""What the module knows of Matrix accounts.
 
 Nothing here speaks Synapse, SCIM or HTTP: these are the values that travel between the layers.
 """
@@ -7,11 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import attrs
-
-from synapse_scim.database import Transaction
 
 Medium = Literal["email", "msisdn"]
 """The kind of a third-party identifier, in Matrix's words."""
@@ -51,8 +49,11 @@ class Record:
             read-only ones are not among them.
         threepids: The third-party identifiers that SCIM bound.
         displayname: The profile's display name when SCIM last wrote it or agreed with it.
+        avatar_url: The profile's avatar when SCIM last wrote it or agreed with it.
+        photo: The photo, as the client named it, that the avatar was made of; `None` if SCIM did not make it.
         active: What SCIM last wished, whatever the account is now.
         active_removed: A client unassigned `active`, so the attribute is not shown. The account stays as it was.
+        manager_since: When the person's manager became that, if SCIM named one.
         created: When the account was made, or adopted.
         modified: When SCIM last changed it.
         revision: Counts the writes, for compare-and-swap.
@@ -64,8 +65,11 @@ class Record:
     attributes: Mapping[str, Any]
     threepids: frozenset[Threepid]
     displayname: str | None
+    avatar_url: str | None = None
+    photo: str | None = None
     active: bool = True
     active_removed: bool = False
+    manager_since: datetime | None = None
     created: datetime
     modified: datetime
     revision: int = 0
@@ -78,7 +82,9 @@ class Account:
     Attributes:
         user_id: `@localpart:server_name`.
         localpart: The localpart of the user ID.
+        profile_fields: The custom fields of the profile.
         user_name_taken: The account is not managed, and a managed one bears its localpart as userName.
+        deleted: SCIM deleted the User; the record is what it was then.
         record: What SCIM keeps of it; `None` for an account that SCIM neither made nor adopted.
     """
 
@@ -87,6 +93,7 @@ class Account:
     created: datetime
     displayname: str | None = None
     avatar_url: str | None = None
+    profile_fields: Mapping[str, Any] = attrs.field(factory=dict)
     threepids: frozenset[Threepid] = frozenset()
     external_ids: frozenset[ExternalId] = frozenset()
     admin: bool = False
@@ -95,7 +102,13 @@ class Account:
     deactivated: bool = False
     user_type: str | None = None
     user_name_taken: bool = False
+    deleted: bool = False
     record: Record | None = None
+
+    @property
+    def away(self) -> bool:
+        """Whether off-boarding took the account's identifiers away, until the person returns."""
+        return self.deactivated or self.deleted
 
     @property
     def usable(self) -> bool:
@@ -103,87 +116,48 @@ class Account:
         return not (self.locked or self.deactivated)
 
 
-@attrs.frozen
-class AddThreepid:
-    """Bind a third-party identifier that nobody has."""
+@attrs.frozen(kw_only=True)
+class Pusher:
+    """Where notifications of an account go.
 
-    threepid: Threepid
+    Attributes:
+        device_id: The device that they are for; `None` for e-mail.
+        settings: Everything else, as the homeserver's own call takes it.
+    """
 
-
-@attrs.frozen
-class RemoveThreepid:
-    """Unbind a third-party identifier of the account."""
-
-    threepid: Threepid
-
-
-@attrs.frozen
-class AddExternalId:
-    """Let a single sign-on subject open the account."""
-
-    external_id: ExternalId
+    device_id: str | None
+    settings: Mapping[str, Any]
 
 
-@attrs.frozen
-class RemoveExternalId:
-    """Stop a single sign-on subject from opening the account."""
+@attrs.frozen(kw_only=True)
+class Membership:
+    """A room that an account was in.
 
-    external_id: ExternalId
+    Attributes:
+        room_id: `!room:server_name`, or `!room` in newer room versions.
+        power_level: The account's power level in the room.
+    """
 
-
-@attrs.frozen
-class SetLocked:
-    """Lock the account, so that no session of it works, or unlock it."""
-
-    locked: bool
-
-
-@attrs.frozen
-class SetPasswordHash:
-    """Replace the password by its bcrypt hash, or leave the account without one."""
-
-    password_hash: str | None = attrs.field(repr=False)
+    room_id: str
+    power_level: int
 
 
-DatabaseChange = AddThreepid | RemoveThreepid | AddExternalId | RemoveExternalId | SetLocked | SetPasswordHash
-"""A change that is part of the transaction in which it is recorded."""
+@attrs.frozen(kw_only=True)
+class LostRoom:
+    """A room that could not be given back; the reason is safe to log."""
+
+    room_id: str
+    reason: str
 
 
-@attrs.frozen
-class SetDisplayname:
-    """Write the display name of the profile, and tell the rooms."""
+@attrs.frozen(kw_only=True)
+class Belongings:
+    """What an account has that off-boarding takes away."""
 
-    displayname: str
-    former: str | None
-
-
-ProfileChange = SetDisplayname
-"""A change outside of the database transaction that can be undone by its opposite."""
-
-
-@attrs.frozen
-class EndSessions:
-    """Delete every device and access token."""
-
-
-@attrs.frozen
-class Deactivate:
-    """Deactivate the account for good, and erase what it said if so told."""
-
-    erase: bool
-
-
-@attrs.frozen
-class AnnounceThreepids:
-    """Tell the other modules of the homeserver, and its pushers, what became of the identifiers."""
-
-    added: frozenset[Threepid] = frozenset()
-    removed: frozenset[Threepid] = frozenset()
-    notify_by_email: bool = False
-
-
-FinalChange = EndSessions | Deactivate | AnnounceThreepids
-"""A change that is never undone: once the write is certain, it is repeated until it succeeds."""
+    threepids: frozenset[Threepid] = frozenset()
+    external_ids: frozenset[ExternalId] = frozenset()
+    pushers: tuple[Pusher, ...] = ()
+    memberships: tuple[Membership, ...] = ()
 
 
 class AccountError(Exception):
@@ -230,6 +204,15 @@ class AccountChanged(AccountError):
     """Somebody else changed the account in the meantime."""
 
 
+class GuardRefused(AccountError):
+    """Too many accounts were locked or deleted in too short a time."""
+
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        """Say after how many seconds the guard may let it pass."""
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
 class Unavailable(AccountError):
     """A part of the homeserver does not answer; trying again later may help."""
 
@@ -237,75 +220,3 @@ class Unavailable(AccountError):
         """Say what does not answer, and after how many seconds to ask again."""
         super().__init__(message)
         self.retry_after_s = retry_after_s
-
-
-class AccountGateway(Protocol):
-    """What the module asks of the homeserver. Implemented by `synapse_scim.homeserver`.
-
-    Every coroutine raises an `AccountError` where the homeserver refuses, and nothing of the homeserver's own.
-    """
-
-    server_name: str
-    public_baseurl: str
-    passwords_enabled: bool
-    hidden_user_ids: frozenset[str]
-
-    def now(self) -> datetime:
-        """Return the current time, in UTC, to the millisecond."""
-
-    def to_localpart(self, name: str) -> str:
-        """Return the localpart that Synapse's single sign-on makes of a name, with `/` escaped as well."""
-
-    def to_email(self, address: str) -> str:
-        """Return the canonical form of an e-mail address, or raise `ValueError`."""
-
-    async def register(self, localpart: str, displayname: str, password_hash: str) -> None:
-        """Register an account; all of Synapse's checks and callbacks run.
-
-        A callback of another module may fail after the account was made: an exception proves nothing.
-
-        Raises:
-            UserIdTaken: An account has the localpart.
-            InvalidUserId: The localpart is not allowed.
-            AccountChangeRefused: A spam checker or another rule refused.
-        """
-
-    async def hash_password(self, password: str) -> str:
-        """Return the hash that Synapse keeps of a password.
-
-        Raises:
-            InvalidPassword: The homeserver's password policy refuses it.
-        """
-
-    async def has_password(self, user_id: str, password: str) -> bool:
-        """Tell whether an account's password is this one."""
-
-    def apply(self, txn: Transaction, user_id: str, change: DatabaseChange) -> None:
-        """Make one change within a database transaction.
-
-        Raises:
-            ThreepidTaken: Another account owns the identifier.
-            ExternalIdTaken: Another account has the subject.
-        """
-
-    async def change_profile(self, user_id: str, change: ProfileChange) -> None:
-        """Change the profile. Repeating it does no harm.
-
-        Raises:
-            AccountChangeRefused: The homeserver refuses the value.
-            Unavailable: The process that writes profiles does not answer.
-        """
-
-    async def check_deactivation(self, user_id: str) -> None:
-        """Ask the other modules whether an account may be deactivated.
-
-        Raises:
-            AccountChangeRefused: One of them forbids it.
-        """
-
-    async def finish(self, user_id: str, change: FinalChange) -> None:
-        """Make a change that nothing undoes. Repeating it does no harm.
-
-        Raises:
-            AccountChangeRefused: A module of the homeserver forbids it.
-        """

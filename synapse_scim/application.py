@@ -17,6 +17,7 @@ from synapse_scim.homeserver.listeners import client_listeners
 from synapse_scim.homeserver.tokens import AccessTokens
 from synapse_scim.mapping.changes import Planner
 from synapse_scim.mapping.identifiers import fold
+from synapse_scim.mapping.profile import ProfileMapping
 from synapse_scim.mapping.search_values import SearchValues
 from synapse_scim.mapping.threepids import ThreepidMapping
 from synapse_scim.mapping.user import UserMapping
@@ -28,11 +29,16 @@ from synapse_scim.resources.endpoint import Endpoint
 from synapse_scim.store.accounts import AccountReader
 from synapse_scim.store.columns import Columns
 from synapse_scim.store.creation import Creation
+from synapse_scim.store.guard import OffboardingGuard
 from synapse_scim.store.historical import HistoricalUserIds
+from synapse_scim.store.leavers import Leavers
 from synapse_scim.store.maintenance import Maintenance, PreparedDatabase
+from synapse_scim.store.offboarding import Offboarding
+from synapse_scim.store.photos import Photos
 from synapse_scim.store.records import Records
 from synapse_scim.store.rights import Rights
 from synapse_scim.store.search import Search
+from synapse_scim.store.succession import Succession
 from synapse_scim.store.users import Store, UserStorage
 from synapse_scim.store.writes import Writer
 from synapse_scim.subject import Subject
@@ -40,7 +46,7 @@ from synapse_scim.subject import Subject
 if TYPE_CHECKING:
     from scim2_models import ScimProvider
 
-    from synapse_scim.accounts import AccountGateway
+    from synapse_scim.gateway import AccountGateway
 
 NOBODY = Subject(name="nobody", scopes=frozenset())
 
@@ -81,26 +87,51 @@ def build(
         gateway: What makes and changes accounts; by default Synapse itself.
         database: Where they are kept; by default Synapse's own database.
     """
-    gateway = gateway or SynapseAccounts(hs)
+    accounts = gateway or SynapseAccounts(hs, max_photo_size=config.photos.max_size)
     database = database or HomeserverDatabase(hs, fold)
-    description = provider(config, passwords=gateway.passwords_enabled)
+    description = provider(config, passwords=accounts.passwords_enabled)
     model = composed_user(description)
-    threepids = ThreepidMapping(config.threepids, gateway.to_email)
-    users = UserMapping(gateway.server_name, threepids, config.sso)
+    threepids = ThreepidMapping(config.threepids, accounts.to_email)
+    users = UserMapping(accounts.server_name, threepids, config.sso)
     reader = AccountReader(
-        server_name=gateway.server_name,
-        hidden_user_ids=gateway.hidden_user_ids,
+        server_name=accounts.server_name,
+        hidden_user_ids=accounts.hidden_user_ids,
         reads_external_ids=bool(config.sso.providers),
     )
     historical = HistoricalUserIds(database)
-    planner = Planner(users=users, display_name=config.display_name, end_sessions=config.password.end_sessions)
-    writer = Writer(
-        database=database, gateway=gateway, records=Records(threepids=threepids, values=SearchValues(model))
+    planner = Planner(
+        users=users,
+        profiles=ProfileMapping(
+            display_name=config.display_name, fields=config.profile_fields, fetches=config.photos.fetch
+        ),
+        end_sessions=config.password.end_sessions,
+        inactive=config.inactive,
     )
+    records = Records(threepids=threepids, values=SearchValues(model))
+    offboarding = Offboarding(
+        gateway=accounts, records=records, guard=OffboardingGuard(settings=config.guard), inactive=config.inactive
+    )
+    writer = Writer(database=database, gateway=accounts, records=records, offboarding=offboarding)
+    leavers = Leavers(
+        database=database,
+        gateway=accounts,
+        reader=reader,
+        writer=writer,
+        succession=Succession(
+            settings=config.room_succession,
+            database=database,
+            gateway=accounts,
+            reader=reader,
+            protected=config.protected,
+        ),
+        deleted=config.deleted,
+        secret=_derived(settings.macaroon_secret(hs), b"synapse-scim externalIds"),
+    )
+    photos = Photos(database=database, gateway=accounts, reader=reader, writer=writer)
     columns = Columns(database=database, reader=reader, users=users, historical=historical)
     store = Store(
         database=database,
-        gateway=gateway,
+        gateway=accounts,
         model=model,
         users=users,
         reader=reader,
@@ -108,17 +139,21 @@ def build(
         writer=writer,
         creation=Creation(
             database=database,
-            gateway=gateway,
+            gateway=accounts,
             reader=reader,
             planner=planner,
             writer=writer,
             config=config,
             historical=historical,
+            leavers=leavers,
+            photos=photos,
         ),
+        leavers=leavers,
+        photos=photos,
         search=Search(database=database, reader=reader, columns=columns, model=model),
     )
     service = Service(description, config, secret=_cursor_secret(config, settings.macaroon_secret(hs)))
-    maintenance = Maintenance(database=database, writer=writer, historical=historical)
+    maintenance = Maintenance(database=database, writer=writer, historical=historical, leavers=leavers, photos=photos)
 
     def handler(subject: Subject | None) -> Handler:
         rights = Rights(subject=subject or NOBODY, protected=config.protected, users=users)
@@ -129,7 +164,7 @@ def build(
         handler=handler,
         credentials=Credentials(config=config, tokens=AccessTokens(hs)),
         listeners=client_listeners(hs),
-        public_baseurl=gateway.public_baseurl,
+        public_baseurl=accounts.public_baseurl,
         ready=maintenance.ready,
     )
     return Application(
@@ -145,9 +180,7 @@ def build(
 def _cursor_secret(config: Config, macaroon_secret: bytes) -> bytes:
     """Return what cursors are sealed with: the same in all processes and after a restart, and good for nothing else."""
     if config.cursor_secret_path is None:
-        return HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=b"synapse-scim cursors").derive(
-            macaroon_secret
-        )
+        return _derived(macaroon_secret, b"synapse-scim cursors")
     try:
         secret = Path(config.cursor_secret_path).read_bytes().strip()
     except OSError as error:
@@ -155,3 +188,8 @@ def _cursor_secret(config: Config, macaroon_secret: bytes) -> bytes:
     if not secret:
         raise SystemExit("synapse-scim: 'cursor_secret_path' names an empty file")
     return secret
+
+
+def _derived(secret: bytes, purpose: bytes) -> bytes:
+    """Return a secret that is good for one purpose only."""
+    return HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=purpose).derive(secret)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import re
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import Any, Literal, cast
 
 import attrs
@@ -56,6 +58,69 @@ class Password:
 
 
 @attrs.frozen(kw_only=True)
+class Inactive:
+    """What becomes of people whom the client disables.
+
+    Attributes:
+        deactivate_after: How long they stay locked until they are deactivated; `None` for ever.
+        end_sessions: Whether their devices are deleted at once.
+    """
+
+    deactivate_after: timedelta | None = timedelta(days=30)
+    end_sessions: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class Deleted:
+    """What becomes of people whom the client deletes.
+
+    Attributes:
+        deactivate_after: How long they stay locked until they are deactivated.
+        erase: Whether the homeserver erases what they said.
+        revive_within: How long a new user with the same externalId gets the old account back.
+        forget_after: How long what is recorded of somebody who left is kept.
+    """
+
+    deactivate_after: timedelta = timedelta(0)
+    erase: bool = False
+    revive_within: timedelta = timedelta(days=90)
+    forget_after: timedelta = timedelta(days=365)
+
+
+@attrs.frozen(kw_only=True)
+class Guard:
+    """How many people may be disabled or deleted within a time.
+
+    Attributes:
+        window: The time.
+        share: The most, as a share of those who were active when it began; `None` if `count` says it.
+        count: The most, as a number; with neither there is no guard.
+        at_least: As many may go whatever the most is.
+    """
+
+    window: timedelta = timedelta(hours=1)
+    share: float | None = 0.2
+    count: int | None = None
+    at_least: int = 20
+
+
+@attrs.frozen(kw_only=True)
+class RoomSuccession:
+    """Who takes over the rooms whose last administrator leaves: the manager, else a successor for all."""
+
+    enabled: bool = False
+    successor: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Photos:
+    """Whether photos are fetched for avatars, and how large one may be, in bytes."""
+
+    fetch: bool = True
+    max_size: int = 5 * 1024 * 1024
+
+
+@attrs.frozen(kw_only=True)
 class Limits:
     """How much one request may ask for. Sizes are in bytes."""
 
@@ -83,6 +148,13 @@ class Config:
     protected: tuple[re.Pattern[str], ...] = ()
     sso: Sso = attrs.field(factory=Sso)
     password: Password = attrs.field(factory=Password)
+    profile_fields: Mapping[str, str] = attrs.field(factory=dict)
+    inactive: Inactive = attrs.field(factory=Inactive)
+    deleted: Deleted = attrs.field(factory=Deleted)
+    guard: Guard = attrs.field(factory=Guard)
+    room_succession: RoomSuccession = attrs.field(factory=RoomSuccession)
+    photos: Photos = attrs.field(factory=Photos)
+    reconcile: timedelta = timedelta(minutes=10)
     limits: Limits = attrs.field(factory=Limits)
     cursor_secret_path: str | None = None
 
@@ -95,7 +167,9 @@ _BOOLEAN = {"type": "boolean"}
 _TEXT = {"type": "string", "minLength": 1}
 _TEXT_OR_NULL = {"type": ["string", "null"], "minLength": 1}
 _COUNT = {"type": "integer", "minimum": 1}
+_NUMBER = {"type": "integer", "minimum": 0}
 _SIZE = {"type": ["integer", "string"], "minimum": 1}
+_DURATION = {"type": ["integer", "string"], "minimum": 0}
 
 SCHEMA: Mapping[str, Any] = _section(
     stable_prefix=_BOOLEAN,
@@ -111,6 +185,13 @@ SCHEMA: Mapping[str, Any] = _section(
     protected={"type": "array", "items": _TEXT},
     sso=_section(idp_id=_TEXT_OR_NULL, domains={"type": "object", "additionalProperties": _TEXT}),
     password=_section(end_sessions=_BOOLEAN),
+    profile_fields={"type": "object", "additionalProperties": _TEXT},
+    inactive=_section(deactivate_after=_DURATION, end_sessions=_BOOLEAN),
+    deleted=_section(deactivate_after=_DURATION, erase=_BOOLEAN, revive_within=_DURATION, forget_after=_DURATION),
+    guard=_section(window=_DURATION, max={"type": ["integer", "string", "null"], "minimum": 0}, at_least=_NUMBER),
+    room_succession=_section(enabled=_BOOLEAN, successor=_TEXT_OR_NULL),
+    photos=_section(fetch=_BOOLEAN, max_size=_SIZE),
+    reconcile=_DURATION,
     limits=_section(
         page_size=_COUNT, bulk_operations=_COUNT, body_size=_SIZE, bulk_body_size=_SIZE, filter_length=_SIZE
     ),
@@ -119,12 +200,18 @@ SCHEMA: Mapping[str, Any] = _section(
 """The JSON Schema of the configuration. A key that it lacks stops the start."""
 
 
-def parse(raw: Mapping[str, Any], *, parse_size: Callable[[int | str], int]) -> Config:
+def parse(
+    raw: Mapping[str, Any],
+    *,
+    parse_size: Callable[[int | str], int],
+    parse_duration_ms: Callable[[int | str], int],
+) -> Config:
     """Return the configuration that an administrator wrote.
 
     Args:
         raw: The value of `config` in homeserver.yaml.
         parse_size: Synapse's own reading of sizes such as `4M`, in bytes.
+        parse_duration_ms: Synapse's own reading of durations such as `30d`, in milliseconds.
 
     Raises:
         ConfigurationError: A key is unknown, or its value is not what it should be.
@@ -133,35 +220,61 @@ def parse(raw: Mapping[str, Any], *, parse_size: Callable[[int | str], int]) -> 
     if error is not None:
         raise _explained(error)
 
-    sso = raw.get("sso", {})
+    values: dict[str, Any] = copy.deepcopy(dict(raw))
+    if values.get("inactive", {}).get("deactivate_after") == "never":
+        values["inactive"]["deactivate_after"] = None
+    for size in _SIZES:
+        _convert(values, size, lambda value: _at_least(1, parse_size(value)), _NO_SIZE)
+    for duration in _DURATIONS:
+        _convert(
+            values,
+            duration,
+            lambda value: timedelta(milliseconds=_at_least(0, parse_duration_ms(value))),
+            "must be a duration, such as 30d, 12h or 10m",
+        )
+    if values.get("threepids", {}).get("phone_region") not in {None, *phonenumbers.SUPPORTED_REGIONS}:
+        raise ConfigurationError(
+            ("threepids", "phone_region"), "must be the two capital letters of a country, such as DE"
+        )
+    sso = values.get("sso", {})
     providers = dict(sso.get("domains", {}))
     if sso.get("idp_id"):
         providers.setdefault(DEFAULT_DOMAIN, sso["idp_id"])
-    plain = {
-        key: raw[key]
-        for key in (
-            "stable_prefix",
-            "unstable_prefix",
-            "read_only",
-            "admin_tokens",
-            "localpart_taken",
-            "visibility",
-            "adopt",
-            "cursor_secret_path",
-        )
-        if key in raw
+    made: dict[str, Any] = {
+        "localpart": _template(values, "localpart"),
+        "display_name": _template(values, "display_name"),
+        "protected": tuple(_pattern(pattern, index) for index, pattern in enumerate(values.get("protected", []))),
+        "sso": Sso(providers=providers),
+        "guard": _guard(values.get("guard", {})),
     }
-    return Config(
-        **plain,
-        localpart=_template(raw, "localpart"),
-        display_name=_template(raw, "display_name"),
-        threepids=_threepids(raw.get("threepids", {})),
-        protected=tuple(_pattern(pattern, index) for index, pattern in enumerate(raw.get("protected", []))),
-        sso=Sso(providers=providers),
-        password=Password(**raw.get("password", {})),
-        limits=_limits(raw.get("limits", {}), parse_size),
-    )
+    for key, section in _SECTIONS.items():
+        made[key] = section(**values.get(key, {}))
+    return Config(**values | made)
 
+
+_SECTIONS: Mapping[str, Callable[..., Any]] = {
+    "threepids": Threepids,
+    "password": Password,
+    "inactive": Inactive,
+    "deleted": Deleted,
+    "room_succession": RoomSuccession,
+    "photos": Photos,
+    "limits": Limits,
+}
+"""The groups of settings that stand in the configuration as they do here."""
+
+_SIZES = (("photos", "max_size"), ("limits", "body_size"), ("limits", "bulk_body_size"), ("limits", "filter_length"))
+
+_NO_SIZE = "must be a size in bytes, such as 65536 or 4M"
+
+_DURATIONS: tuple[tuple[str, ...], ...] = (
+    ("inactive", "deactivate_after"),
+    ("deleted", "deactivate_after"),
+    ("deleted", "revive_within"),
+    ("deleted", "forget_after"),
+    ("guard", "window"),
+    ("reconcile",),
+)
 
 DEFAULT_DOMAIN = "default"
 """The provisioning domain of clients that name none."""
@@ -177,13 +290,6 @@ def _template(raw: Mapping[str, Any], key: str) -> jinja2.Template | None:
         raise ConfigurationError((key,), "is not a valid Jinja2 template") from None
 
 
-def _threepids(raw: Mapping[str, Any]) -> Threepids:
-    region = raw.get("phone_region")
-    if region is not None and region not in phonenumbers.SUPPORTED_REGIONS:
-        raise ConfigurationError(("threepids", "phone_region"), _NO_COUNTRY)
-    return Threepids(**raw)
-
-
 def _pattern(source: str, index: int) -> re.Pattern[str]:
     try:
         return re.compile(source)
@@ -191,23 +297,37 @@ def _pattern(source: str, index: int) -> re.Pattern[str]:
         raise ConfigurationError(("protected", f"<item {index}>"), "is not a valid regular expression") from None
 
 
-def _limits(raw: Mapping[str, Any], parse_size: Callable[[int | str], int]) -> Limits:
-    values = dict(raw)
-    for key in ("body_size", "bulk_body_size", "filter_length"):
-        if key not in raw:
-            continue
-        try:
-            size = parse_size(raw[key])
-        except (IndexError, TypeError, ValueError):
-            # Synapse looks for the suffix of an empty string.
-            size = 0
-        if size < 1:
-            raise ConfigurationError(("limits", key), "must be a size in bytes, such as 65536 or 4M")
-        values[key] = size
-    return Limits(**values)
+def _convert(values: dict[str, Any], path: tuple[str, ...], parse: Callable[[Any], Any], problem: str) -> None:
+    """Replace what the administrator wrote at a path, if anything, by what it means."""
+    *sections, key = path
+    for section in sections:
+        values = values.get(section, {})
+    if values.get(key) is None:
+        return
+    try:
+        values[key] = parse(values[key])
+    except (IndexError, TypeError, ValueError, OverflowError):
+        # IndexError: Synapse looks for the unit of an empty string.
+        raise ConfigurationError(path, problem) from None
 
 
-_NO_COUNTRY = "must be the two capital letters of a country, such as DE"
+def _at_least(least: int, number: int) -> int:
+    if number < least:
+        raise ValueError
+    return number
+
+
+def _guard(values: Mapping[str, Any]) -> Guard:
+    most = values.get("max", "20%")
+    share: float | None = None
+    if isinstance(most, str):
+        match = re.fullmatch(r"(\d{1,3}(?:\.\d+)?)\s*%", most)
+        if match is None or float(match[1]) > 100:  # noqa: PLR2004 - per cent
+            raise ConfigurationError(("guard", "max"), "must be a number of accounts, a share such as 20%, or null")
+        most, share = None, float(match[1]) / 100
+    others = {key: value for key, value in values.items() if key != "max"}
+    return Guard(**others, share=share, count=most)
+
 
 _TYPES = {
     "array": "a list",

@@ -12,13 +12,17 @@ from synapse_scim import config as configuration
 from synapse_scim.application import build
 from synapse_scim.config import Config, ConfigurationError
 from synapse_scim.homeserver import settings
-from synapse_scim.homeserver.listeners import can_serve_unstable_prefix, serve_below_client_api
+from synapse_scim.homeserver.listeners import (
+    can_serve_unstable_prefix,
+    refuse_refreshing_when_locked,
+    serve_below_client_api,
+)
 from synapse_scim.resources.endpoint import ScimResource
 
 STABLE_PREFIX = "/_scim"
 UNSTABLE_PREFIX = "/_matrix/client/unstable/coop.yaal/scim"
 
-_CLEAN_UP_EVERY_MS = 60 * 1000
+_EVERY_MS = 60 * 1000
 
 
 class ScimModule:
@@ -32,7 +36,9 @@ class ScimModule:
             ConfigError: A setting is wrong; Synapse prints it with its path and does not start.
         """
         try:
-            return configuration.parse(config, parse_size=settings.parse_size)
+            return configuration.parse(
+                config, parse_size=settings.parse_size, parse_duration_ms=settings.parse_duration_ms
+            )
         except ConfigurationError as error:
             raise ConfigError(f"'{'.'.join(error.path)}' {error}", path=error.path) from None
 
@@ -63,5 +69,10 @@ class ScimModule:
                 await endpoint.serve(request, UNSTABLE_PREFIX)
 
             serve_below_client_api(hs, UNSTABLE_PREFIX, serve)
+        if can_serve_unstable_prefix():
+            refuse_refreshing_when_locked(hs)
         _ = api.run_as_background_process("synapse_scim_start", application.maintenance.start)
-        api.looping_background_call(application.maintenance.clean_up, _CLEAN_UP_EVERY_MS, desc="synapse_scim_clean_up")
+        api.looping_background_call(application.maintenance.clean_up, _EVERY_MS, desc="synapse_scim_clean_up")
+        api.looping_background_call(
+            application.maintenance.fetch_photos, _EVERY_MS, desc="synapse_scim_photos", run_on_all_instances=True
+        )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import TYPE_CHECKING, cast
 
+from synapse.api.constants import ProfileFields
 from synapse.api.errors import Codes, HttpResponseException, LimitExceededError, SynapseError
 from synapse.storage.database import LoggingTransaction
 from synapse.types import UserID, create_requester, map_username_to_mxid_localpart
@@ -16,28 +17,35 @@ from synapse.util.threepids import validate_email
 
 from synapse_scim.accounts import (
     AccountChangeRefused,
+    Belongings,
+    ExternalId,
+    ExternalIdTaken,
+    InvalidPassword,
+    InvalidUserId,
+    Threepid,
+    ThreepidTaken,
+    Unavailable,
+    UserIdTaken,
+)
+from synapse_scim.config import Photos
+from synapse_scim.database import Transaction
+from synapse_scim.homeserver.departures import Departures
+from synapse_scim.homeserver.media import MediaRepository, PhotoRefused, PhotoUnavailable
+from synapse_scim.steps import (
     AddExternalId,
     AddThreepid,
     AnnounceThreepids,
     DatabaseChange,
     Deactivate,
     EndSessions,
-    ExternalId,
-    ExternalIdTaken,
     FinalChange,
-    InvalidPassword,
-    InvalidUserId,
     ProfileChange,
     RemoveExternalId,
     RemoveThreepid,
     SetLocked,
     SetPasswordHash,
-    Threepid,
-    ThreepidTaken,
-    Unavailable,
-    UserIdTaken,
+    SetProfileField,
 )
-from synapse_scim.database import Transaction
 
 if TYPE_CHECKING:
     from synapse.server import HomeServer
@@ -61,11 +69,19 @@ def account_errors() -> Iterator[None]:
 class SynapseAccounts:
     """Registers and changes accounts through Synapse's own handlers. Implements `AccountGateway`."""
 
-    def __init__(self, hs: HomeServer) -> None:
-        """Use a homeserver."""
+    def __init__(self, hs: HomeServer, *, max_photo_size: int = Photos().max_size) -> None:
+        """Use a homeserver.
+
+        Args:
+            hs: The homeserver.
+            max_photo_size: How many bytes a photo may have.
+        """
         self._hs = hs
         self._store = hs.get_datastores().main
         self._auth = hs.get_auth_handler()
+        self._departures = Departures(hs)
+        self._media = MediaRepository(hs, max_size=max_photo_size)
+        self.stores_photos = self._media.is_here
         self.server_name = hs.hostname
         self.public_baseurl: str = hs.config.server.public_baseurl
         self.passwords_enabled = self._auth.can_change_password()
@@ -95,6 +111,11 @@ class SynapseAccounts:
                 approved=True,
             )
         except SynapseError as error:
+            if error.code == HTTPStatus.TOO_MANY_REQUESTS:
+                # Synapse disguises it so; no limit of requests applies here.
+                raise AccountChangeRefused(
+                    f"A spam checker of the homeserver refuses the user ID @{localpart}:{self.server_name}"
+                ) from error
             match error.errcode:
                 case Codes.USER_IN_USE:
                     raise UserIdTaken(f"The user ID @{localpart}:{self.server_name} is taken") from error
@@ -195,22 +216,51 @@ class SynapseAccounts:
 
     # -- Changes of their own -------------------------------------------------
 
+    def belongings(self, txn: Transaction, user_id: str) -> Belongings:
+        """Return what an account has that off-boarding takes away."""
+        return self._departures.belongings(txn, user_id)
+
+    async def wait_until_parted(self, user_id: str) -> None:
+        """Wait for Synapse to finish with the rooms of a deactivated account."""
+        await self._departures.wait_until_parted(user_id)
+
+    async def store_photo(self, user_id: str, source: str) -> str:
+        """Store an image in the media repository."""
+        try:
+            return await self._media.store(user_id, source)
+        except PhotoRefused as error:
+            raise AccountChangeRefused(str(error)) from error
+        except PhotoUnavailable as error:
+            raise Unavailable(str(error)) from error
+
+    def run_in_background(self, name: str, function: Callable[[], Awaitable[None]]) -> None:
+        """Run a function that nobody waits for."""
+        _ = self._hs.run_as_background_process(name, function)
+
     async def change_profile(self, user_id: str, change: ProfileChange) -> None:
         """Change the profile, in the process that writes profiles."""
+        profiles = self._hs.get_profile_handler()
+        target_user = UserID.from_string(user_id)
+        requester = create_requester(user_id, authenticated_entity=self.server_name)
         try:
             with account_errors():
-                await self._hs.get_profile_handler().dispatch_set_profile_field(
-                    target_user=UserID.from_string(user_id),
-                    requester=create_requester(user_id, authenticated_entity=self.server_name),
-                    field_name="displayname",
-                    new_value=change.displayname,
-                    by_admin=True,
-                )
+                if change.value is None and change.field not in {ProfileFields.DISPLAYNAME, ProfileFields.AVATAR_URL}:
+                    await profiles.dispatch_delete_profile_field(
+                        target_user=target_user, requester=requester, field_name=change.field, by_admin=True
+                    )
+                else:
+                    await profiles.dispatch_set_profile_field(
+                        target_user=target_user,
+                        requester=requester,
+                        field_name=change.field,
+                        new_value=change.value or "",
+                        by_admin=True,
+                    )
         except AccountChangeRefused as error:
             # The profile is stored before the person's own limit of messages is asked about telling the rooms.
             if not isinstance(error.__cause__, LimitExceededError):
                 raise
-            logger.info("The rooms of %s will hear of the new display name with its next change", user_id)
+            logger.info("The rooms of %s will hear of the new profile with its next change", user_id)
 
     async def check_deactivation(self, user_id: str) -> None:
         """Ask the other modules."""
@@ -222,6 +272,8 @@ class SynapseAccounts:
         """Make a change that nothing undoes."""
         with account_errors():
             match change:
+                case SetProfileField():
+                    await self._change_profile_if_allowed(user_id, change)
                 case EndSessions():
                     await self._hs.get_device_handler().delete_all_devices_for_user(user_id)
                     await self._auth.delete_access_tokens_for_user(user_id)
@@ -235,6 +287,15 @@ class SynapseAccounts:
                     await self._store.set_user_locked_status(user_id, locked=False)
                 case AnnounceThreepids():
                     await self._announce(user_id, change)
+                case _:
+                    await self._departures.finish(user_id, change)
+
+    async def _change_profile_if_allowed(self, user_id: str, change: SetProfileField) -> None:
+        """Change the profile of an account that is being made; a refusal is no reason not to make it."""
+        try:
+            await self.change_profile(user_id, change)
+        except AccountChangeRefused as error:
+            logger.warning("The profile field %s of %s is not set: %s", change.field, user_id, error)
 
     async def _announce(self, user_id: str, change: AnnounceThreepids) -> None:
         for threepid in sorted(change.removed):

@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING
 
 from synapse import rest
 
+from synapse_scim.homeserver.sessions import RefreshServlet
+
 if TYPE_CHECKING:
     from synapse.http.server import HttpServer
     from synapse.http.site import SynapseRequest
     from synapse.server import HomeServer
 
 Serve = Callable[["SynapseRequest"], Awaitable[None]]
+Register = Callable[["HttpServer"], None]
 
-_SERVED = "_synapse_scim"
-"""The attribute of a homeserver that holds what serves its unstable prefix. All homeservers of a process share the list
-of servlets, and a table of them here would keep them in memory after their end."""
+_SERVLETS = "_synapse_scim_servlets"
+"""The attribute of a homeserver that holds what registers its servlets. All homeservers of a process share the list of
+servlets, and a table of them here would keep them in memory after their end."""
 
 
 def can_serve_unstable_prefix() -> bool:
@@ -36,23 +39,34 @@ def serve_below_client_api(hs: HomeServer, prefix: str, serve: Serve) -> None:
         prefix: The path, without a slash at its end.
         serve: Answers a request, whatever its method.
     """
-    setattr(hs, _SERVED, (re.compile(f"^{re.escape(prefix)}(?=/|$)"), serve))
-    servlets = rest.SERVLET_GROUPS["client"]
-    if _register_servlets not in servlets:
-        rest.SERVLET_GROUPS["client"] = (*servlets, _register_servlets)
-
-
-def _register_servlets(hs: HomeServer, http_server: HttpServer) -> None:
-    served = getattr(hs, _SERVED, None)
-    if served is None:
-        return
-    pattern, serve = served
+    pattern = re.compile(f"^{re.escape(prefix)}(?=/|$)")
 
     async def answer(request: SynapseRequest, **_groups: str) -> None:
         await serve(request)
 
-    for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
-        http_server.register_paths(method, [pattern], answer, "ScimServlet")
+    def register(http_server: HttpServer) -> None:
+        for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
+            http_server.register_paths(method, [pattern], answer, "ScimServlet")
+
+    _add_servlet(hs, register)
+
+
+def refuse_refreshing_when_locked(hs: HomeServer) -> None:
+    """Let no locked account renew its access token. The listeners have not started yet."""
+    _add_servlet(hs, lambda http_server: RefreshServlet(hs).register(http_server))
+
+
+def _add_servlet(hs: HomeServer, register: Register) -> None:
+    setattr(hs, _SERVLETS, (*getattr(hs, _SERVLETS, ()), register))
+    servlets = rest.SERVLET_GROUPS["client"]
+    if _register_servlets not in servlets:
+        # At the end: a servlet with the path of one of Synapse's takes its place.
+        rest.SERVLET_GROUPS["client"] = (*servlets, _register_servlets)
+
+
+def _register_servlets(hs: HomeServer, http_server: HttpServer) -> None:
+    for register in getattr(hs, _SERVLETS, ()):
+        register(http_server)
 
 
 def client_listeners(hs: HomeServer) -> frozenset[str]:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from synapse.server import HomeServer
 
 parse_size = SynapseConfig.parse_size
+parse_duration_ms = SynapseConfig.parse_duration
 
 
 def macaroon_secret(hs: HomeServer) -> bytes:

@@ -3,101 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import attrs
-import jinja2
-from scim2_models import InvalidValueException, Resource
 
-from synapse_scim.accounts import (
-    MAX_DISPLAYNAME_LENGTH,
-    MAX_PASSWORD_LENGTH,
-    Account,
+from synapse_scim.accounts import Account, Belongings, ExternalId, Record, Threepid
+from synapse_scim.config import Inactive
+from synapse_scim.mapping.profile import ProfileMapping
+from synapse_scim.mapping.schema import ENTERPRISE_SCHEMA
+from synapse_scim.mapping.threepids import ATTRIBUTES
+from synapse_scim.mapping.user import UserMapping
+from synapse_scim.mapping.wanted import WantedUser
+from synapse_scim.steps import (
     AddExternalId,
     AddThreepid,
     AnnounceThreepids,
     DatabaseChange,
+    Deactivate,
     EndSessions,
-    ExternalId,
     FinalChange,
     ProfileChange,
-    Record,
+    Reactivate,
+    Rejoin,
     RemoveExternalId,
+    RemovePushers,
     RemoveThreepid,
-    SetDisplayname,
+    RestorePushers,
     SetLocked,
     SetPasswordHash,
-    Threepid,
 )
-from synapse_scim.mapping.identifiers import checked_external_id, checked_user_name, rendered
-from synapse_scim.mapping.schema import ENTERPRISE_SCHEMA, MATRIX_SCHEMA
-from synapse_scim.mapping.threepids import ATTRIBUTES
-from synapse_scim.mapping.user import UserMapping
-
-_NOT_KEPT = frozenset({"schemas", "id", "externalId", "meta", "userName", "active", "password", MATRIX_SCHEMA})
-
-
-@attrs.frozen(kw_only=True)
-class WantedUser:
-    """The state that a request asks for, checked as far as it can be without the account.
-
-    Attributes:
-        user_name: In NFC.
-        external_id: `None` for none.
-        active: `None` where the request unassigns it, or does not say.
-        states_active: Whether the request itself says what `active` shall be.
-        removes_password: Whether the account shall have no password.
-        password: `None` where it stays.
-        attributes: What is kept as sent, by SCIM names.
-    """
-
-    user_name: str
-    external_id: str | None
-    active: bool | None
-    password: str | None = attrs.field(repr=False)
-    attributes: Mapping[str, Any]
-    states_active: bool = True
-    removes_password: bool = False
-
-    @classmethod
-    def from_resource(
-        cls, resource: Resource[Any], *, states_active: bool = True, removes_password: bool = False
-    ) -> WantedUser:
-        """Read a validated User.
-
-        Args:
-            resource: The whole User.
-            states_active: Whether the request itself says what `active` shall be.
-            removes_password: Whether the request takes the password away; the resource cannot say that.
-
-        Raises:
-            InvalidValueException: A value is missing or too long.
-        """
-        user = resource.model_dump()
-        password = user.get("password") or None
-        if password is not None and len(password) > MAX_PASSWORD_LENGTH:
-            raise InvalidValueException(detail=f"'password' must have at most {MAX_PASSWORD_LENGTH} characters")
-        attributes = {name: value for name, value in user.items() if name not in _NOT_KEPT}
-        enterprise = attributes.pop(ENTERPRISE_SCHEMA, {})
-        manager = enterprise.pop("manager", {}).get("value")
-        if manager:
-            enterprise["manager"] = {"value": manager}
-        if enterprise:
-            attributes[ENTERPRISE_SCHEMA] = enterprise
-        return cls(
-            user_name=checked_user_name(user.get("userName")),
-            external_id=checked_external_id(user.get("externalId")),
-            active=user.get("active"),
-            password=password,
-            attributes=attributes,
-            states_active=states_active,
-            removes_password=removes_password and password is None,
-        )
-
-    def as_user(self) -> dict[str, Any]:
-        """Return what templates see, as JSON by SCIM names."""
-        return {"userName": self.user_name, "externalId": self.external_id, **self.attributes}
 
 
 @attrs.frozen(kw_only=True)
@@ -109,6 +44,9 @@ class Plan:
         database_changes: Made in the transaction that stores the record.
         profile_changes: Made after it, and undone if one of them fails.
         final_changes: Made last, and repeated until they succeed.
+        leaves: SCIM locks the account.
+        returns: SCIM takes that back.
+        fetch: The photo to fetch for the avatar.
         unbound: How many of the phone numbers that this write brings stay mere attributes.
     """
 
@@ -116,6 +54,9 @@ class Plan:
     database_changes: tuple[DatabaseChange, ...] = ()
     profile_changes: tuple[ProfileChange, ...] = ()
     final_changes: tuple[FinalChange, ...] = ()
+    leaves: bool = False
+    returns: bool = False
+    fetch: str | None = None
     unbound: int = 0
 
     def changes(self, before: Record | None) -> bool:
@@ -126,39 +67,37 @@ class Plan:
 
 
 @attrs.frozen(kw_only=True)
+class _Activation:
+    """What a request does to who can log in.
+
+    Attributes:
+        wish: What SCIM wishes from now on.
+        hidden: Whether `active` is not shown.
+        leaves: SCIM locks the account.
+        returns: SCIM takes back what it wished before.
+    """
+
+    wish: bool
+    hidden: bool
+    leaves: bool = False
+    returns: bool = False
+
+
+@attrs.frozen(kw_only=True)
 class Planner:
     """Computes writes.
 
     Attributes:
         users: How an account looks as a User.
-        display_name: The configured template of the profile's display name.
+        profiles: How a User's profile looks.
         end_sessions: Whether a new password ends the sessions.
+        inactive: What becomes of people whom the client disables.
     """
 
     users: UserMapping
-    display_name: jinja2.Template | None
+    profiles: ProfileMapping
     end_sessions: bool
-
-    def displayname(self, user: Mapping[str, Any]) -> str:
-        """Return the display name of the profile that a User should have.
-
-        By default the first that says something: `displayName`, `name.formatted`, given and family name, userName.
-
-        Raises:
-            InvalidValueException: It is longer than Synapse allows.
-        """
-        if self.display_name is not None:
-            displayname = rendered(self.display_name, user)
-        else:
-            name = user.get("name") or {}
-            parts = " ".join(filter(None, (name.get("givenName"), name.get("familyName"))))
-            choices = (user.get("displayName"), name.get("formatted"), parts, user.get("userName"))
-            displayname = next((text for choice in choices if (text := (choice or "").strip())), "")
-        if len(displayname) > MAX_DISPLAYNAME_LENGTH:
-            raise InvalidValueException(
-                detail=f"'displayName' is longer than {MAX_DISPLAYNAME_LENGTH} characters, the most that Matrix takes"
-            )
-        return displayname or str(user["userName"])
+    inactive: Inactive
 
     def creation(self, wanted: WantedUser, *, domain: str, unavailable: frozenset[Threepid], now: datetime) -> Plan:
         """Return the write that surrounds the registration of an account.
@@ -172,25 +111,32 @@ class Planner:
             now: The time of creation.
         """
         threepids = frozenset(self.users.threepids.threepids(wanted.attributes)) - unavailable
+        active = wanted.active is not False
+        profile = self.profiles.plan(None, {}, wanted.as_user(), wanted.photo)
         record = Record(
             domain=domain,
             user_name=wanted.user_name,
             external_id=wanted.external_id,
             attributes=wanted.attributes,
             threepids=threepids,
-            displayname=self.displayname(wanted.as_user()),
-            active=wanted.active is not False,
+            displayname=profile.displayname,
+            avatar_url=profile.avatar_url,
+            photo=profile.photo,
+            active=active,
+            manager_since=now if manager_of(wanted.attributes) else None,
             created=now,
             modified=now,
         )
-        final = (AnnounceThreepids(added=threepids, notify_by_email=True),) if threepids else ()
+        announced = (AnnounceThreepids(added=threepids, notify_by_email=active),) if threepids else ()
         return Plan(
             record=record,
             database_changes=(
                 *(AddThreepid(threepid) for threepid in sorted(threepids)),
                 *(AddExternalId(external_id) for external_id in self._external_ids(record)),
             ),
-            final_changes=final,
+            final_changes=(*announced, *profile.changes, *(() if active else self._leaving())),
+            leaves=not active,
+            fetch=profile.fetch,
             unbound=self.users.threepids.unbound(record.attributes, threepids),
         )
 
@@ -203,6 +149,7 @@ class Planner:
         unavailable: frozenset[Threepid],
         password: SetPasswordHash | None,
         now: datetime,
+        belongings: Belongings | None = None,
     ) -> Plan:
         """Return the write that turns an account into the wanted User.
 
@@ -212,9 +159,10 @@ class Planner:
             account: The account as just read.
             wanted: The whole new state.
             domain: The provisioning domain of the client; an account that has one keeps it.
-            unavailable: Phone numbers of other accounts, which stay mere attributes.
+            unavailable: Identifiers of other accounts that this one can do without: they stay mere attributes.
             password: What the password becomes, or `None` if it stays.
             now: The time of the write.
+            belongings: What somebody who returns gets back.
 
         Raises:
             InvalidValueException: A value cannot be used.
@@ -223,46 +171,94 @@ class Planner:
         published = self.users.to_payload(account)
         attributes, own = self._own_entries(account, wanted)
         threepids = own - unavailable
-        displayname = self.displayname(wanted.as_user())
-        renamed = displayname != self.displayname(published)
-        active, removed, locks = self._activation(account, wanted, published=published.get("active"))
+        profile = self.profiles.plan(account, published, wanted.as_user(), wanted.photo)
+        if wanted.attributes.get("photos") == published.get("photos"):
+            # What only repeats an avatar that somebody else chose is not SCIM's.
+            attributes.pop("photos", None)
+            if before and "photos" in before.attributes:
+                attributes["photos"] = before.attributes["photos"]
+        activation = self._activation(account, wanted, published=published.get("active"))
         record = Record(
             domain=before.domain if before else domain,
             user_name=wanted.user_name,
             external_id=wanted.external_id,
             attributes=attributes,
             threepids=threepids,
-            displayname=displayname if renamed else account.displayname,
-            active=active,
-            active_removed=removed,
+            displayname=profile.displayname,
+            avatar_url=profile.avatar_url,
+            photo=profile.photo,
+            active=activation.wish,
+            active_removed=activation.hidden,
+            manager_since=self._manager_since(before, attributes, now),
             created=before.created if before else account.created,
             modified=max(now, before.modified) if before else now,
             revision=before.revision + 1 if before else 0,
         )
-        named = set(self.users.threepids.threepids(wanted.attributes))
-        mapped = {medium for name, medium in ATTRIBUTES.items() if self.users.threepids.mapped(name)}
-        added = frozenset(threepids - account.threepids)
-        dropped = frozenset(t for t in account.threepids - named if t.medium in mapped)
-        final: list[FinalChange] = []
-        if added or dropped:
-            final.append(AnnounceThreepids(added=added, removed=dropped))
-        if password is not None and self.end_sessions:
-            final.append(EndSessions())
+        added, dropped = self._threepid_changes(account, wanted, threepids, returns=activation.returns)
+        regained = Belongings()
+        if belongings and (activation.returns or account.deleted):
+            regained = belongings
+            added |= regained.threepids
+        external_ids = (*self._external_ids(record), *regained.external_ids)
         return Plan(
             record=record,
             # Additions first: they may be refused, and then nothing is done.
             database_changes=(
                 *(AddThreepid(threepid) for threepid in sorted(added)),
-                *self._external_id_changes(account, record),
+                *self._external_id_changes(account, record, frozenset(external_ids)),
                 *(RemoveThreepid(threepid) for threepid in sorted(dropped)),
-                *locks,
+                *((SetLocked(locked=True),) if activation.leaves else ()),
+                *((SetLocked(locked=False),) if activation.returns and account.locked else ()),
                 *((password,) if password is not None else ()),
             ),
-            profile_changes=(SetDisplayname(displayname, account.displayname),) if renamed else (),
-            final_changes=tuple(final),
+            profile_changes=profile.changes,
+            final_changes=(
+                *((AnnounceThreepids(added=added, removed=dropped),) if added or dropped else ()),
+                *((EndSessions(),) if password is not None and self.end_sessions else ()),
+                *(self._leaving() if activation.leaves else ()),
+                *(self._returning(account, regained) if activation.returns else ()),
+            ),
+            leaves=activation.leaves,
+            returns=activation.returns,
+            fetch=profile.fetch,
             unbound=self.users.threepids.unbound(attributes, threepids)
             if before is None or before.attributes.get("phoneNumbers") != attributes.get("phoneNumbers")
             else 0,
+        )
+
+    @staticmethod
+    def _manager_since(before: Record | None, attributes: Mapping[str, Any], now: datetime) -> datetime | None:
+        manager = manager_of(attributes)
+        if before is not None and manager == manager_of(before.attributes):
+            return before.manager_since
+        return now if manager else None
+
+    def _leaving(self) -> tuple[FinalChange, ...]:
+        """Return what happens to somebody who is locked, beside the lock."""
+        if self.inactive.deactivate_after == timedelta(0):
+            return (Deactivate(erase=False),)
+        return (RemovePushers(), EndSessions()) if self.inactive.end_sessions else (RemovePushers(),)
+
+    @staticmethod
+    def _returning(account: Account, regained: Belongings) -> tuple[FinalChange, ...]:
+        """Return what happens to somebody who is unlocked, beside that."""
+        return (
+            *((Reactivate(),) if account.deactivated else ()),
+            *((RestorePushers(regained.pushers),) if regained.pushers else ()),
+            *((Rejoin(regained.memberships),) if regained.memberships and account.deactivated else ()),
+        )
+
+    def _threepid_changes(
+        self, account: Account, wanted: WantedUser, threepids: frozenset[Threepid], *, returns: bool
+    ) -> tuple[frozenset[Threepid], frozenset[Threepid]]:
+        """Return the identifiers to bind and to unbind. Whoever is away has none, and gets them on their return."""
+        if account.away and not returns:
+            return frozenset(), frozenset()
+        named = set(self.users.threepids.threepids(wanted.attributes))
+        mapped = {medium for name, medium in ATTRIBUTES.items() if self.users.threepids.mapped(name)}
+        return (
+            threepids - account.threepids,
+            frozenset(t for t in account.threepids - named if t.medium in mapped),
         )
 
     def _own_entries(self, account: Account, wanted: WantedUser) -> tuple[dict[str, Any], frozenset[Threepid]]:
@@ -296,30 +292,39 @@ class Planner:
         provider = self.users.sso.providers.get(record.domain)
         return (ExternalId(provider, record.external_id),) if provider and record.external_id else ()
 
-    def _external_id_changes(self, account: Account, record: Record) -> tuple[DatabaseChange, ...]:
-        wanted = set(self._external_ids(record))
+    def _external_id_changes(
+        self, account: Account, record: Record, wanted: frozenset[ExternalId]
+    ) -> tuple[DatabaseChange, ...]:
         provider = self.users.sso.providers.get(record.domain)
         shown = self.users.to_payload(account).get("externalId")
         former = {e for e in account.external_ids if e.auth_provider == provider and e.subject == shown}
+        if account.record is None and wanted <= account.external_ids:
+            # Adopted by another identity of the same person: adoption loses nothing.
+            former = set()
         return (
             *(AddExternalId(external_id) for external_id in sorted(wanted - account.external_ids)),
             *(RemoveExternalId(external_id) for external_id in sorted(former - wanted)),
         )
 
     @staticmethod
-    def _activation(
-        account: Account, wanted: WantedUser, *, published: bool | None
-    ) -> tuple[bool, bool, tuple[DatabaseChange, ...]]:
-        """Return SCIM's wish, whether `active` is hidden, and what to do to the lock.
+    def _activation(account: Account, wanted: WantedUser, *, published: bool | None) -> _Activation:
+        """Return what a request does to who can log in.
 
         A lock that an administrator set is not SCIM's: only a wish that was false and becomes true lifts it.
         """
         before = account.record.active if account.record else True
-        wish = wanted.active if wanted.states_active and wanted.active is not None else before
-        if wanted.active == published:
-            return wish, published is None, ()
         if wanted.active is None:
-            return wish, True, ()
-        if wanted.active:
-            return True, False, (SetLocked(locked=False),) if not before and account.locked else ()
-        return False, False, (SetLocked(locked=True),) if account.usable else ()
+            return _Activation(wish=before, hidden=True)
+        stated = wanted.states_active or wanted.active != published
+        return _Activation(
+            wish=wanted.active if stated else before,
+            hidden=False,
+            leaves=not wanted.active and account.usable,
+            returns=wanted.active and stated and not before,
+        )
+
+
+def manager_of(attributes: Mapping[str, Any]) -> str | None:
+    """Return whom the kept attributes of a User name as manager, by the client's identifier or a user ID."""
+    manager: str | None = attributes.get(ENTERPRISE_SCHEMA, {}).get("manager", {}).get("value")
+    return manager

@@ -75,6 +75,28 @@ class Email(ComplexAttribute):
     """Whether this is the preferred address. At most one is."""
 
 
+class Photo(ComplexAttribute):
+    """A picture of a person."""
+
+    class Type(ExtensibleStringEnum):
+        """How large the picture is."""
+
+        photo = "photo"
+        thumbnail = "thumbnail"
+
+    value: Annotated[Link | None, CaseExact.true] = None
+    """Where the picture is: a `https:` or `mxc:` URL, or a `data:` URL, which becomes an `mxc:` one."""
+
+    display: str | None = None
+    """A name to show for the picture."""
+
+    type: Type | None = None
+    """What the picture is: a photo or a thumbnail."""
+
+    primary: bool | None = None
+    """Whether this is the preferred picture. At most one is."""
+
+
 class Manager(ComplexAttribute):
     """The person's manager, by the SCIM id, or by whatever identifier the client has."""
 
@@ -185,6 +207,9 @@ class PasswordlessUser(Resource[AnyExtension]):
 
     ims: list[Im] | None = None
     """The person's instant messaging addresses."""
+
+    photos: list[Photo] | None = None
+    """Pictures of the person. The primary one, else the first, becomes the avatar of the Matrix profile."""
 
     addresses: list[Address] | None = None
     """The person's postal addresses."""

@@ -82,6 +82,14 @@ class ThreepidMapping:
         entries = attributes.get("phoneNumbers") or ()
         return sum(self.threepid("phoneNumbers", entry) not in bound for entry in entries)
 
+    def shareable(self, attributes: Mapping[str, Any]) -> set[Threepid]:
+        """Return the identifiers of a user that may be somebody else's: then they are kept as mere attributes.
+
+        A phone on a desk is shared by people, and people come with a number that somebody else has bound. An e-mail
+        address is not treated so: it opens the account, and a conflict is an error.
+        """
+        return {threepid for threepid in self.threepids(attributes) if threepid.medium == "msisdn"}
+
     def threepids(self, attributes: Mapping[str, Any]) -> dict[Threepid, str]:
         """Return the identifiers that the attributes of a user stand for, each with the attribute that names it.
 

@@ -69,7 +69,11 @@ class UserMapping:
             if record
             else unmanaged_user_name(account.user_id, account.localpart, taken=account.user_name_taken)
         )
-        live: dict[str, Any] = {"displayName": self._display_name(account), "active": self._active(account)}
+        live: dict[str, Any] = {
+            "displayName": self._display_name(account),
+            "active": self._active(account),
+            "photos": self._photos(account),
+        }
         live |= {
             attribute: self.entries(account, attribute) for attribute in ATTRIBUTES if self.threepids.mapped(attribute)
         }
@@ -88,8 +92,8 @@ class UserMapping:
     def entries(self, account: Account, attribute: str) -> list[dict[str, Any]]:
         """Return the entries of an attribute of third-party identifiers.
 
-        An entry that SCIM bound is shown while the account still has its identifier. Then follow the identifiers
-        that no entry stands for, since somebody else bound them.
+        An entry that SCIM bound is shown while the account still has its identifier, or gets it back when the person
+        returns. Then follow the identifiers that no entry stands for, since somebody else bound them.
         """
         record = account.record
         shown = []
@@ -98,7 +102,8 @@ class UserMapping:
             threepid = self.threepids.threepid(attribute, entry)
             if threepid is not None:
                 claimed.add(threepid)
-            if threepid is None or threepid in account.threepids or threepid not in bound_by_scim(record):
+            unchanged = account.away or threepid in account.threepids
+            if threepid is None or unchanged or threepid not in bound_by_scim(record):
                 shown.append(dict(entry))
         others = unclaimed((t for t in account.threepids if t.medium == ATTRIBUTES[attribute]), claimed)
         return shown + [{"value": published_value(threepid)} for threepid in others]
@@ -117,6 +122,13 @@ class UserMapping:
             sent: str | None = record.attributes.get("displayName")
             return sent
         return account.displayname
+
+    @staticmethod
+    def _photos(account: Account) -> list[dict[str, Any]]:
+        """Return what was sent, until somebody else changes the avatar; then the avatar."""
+        if account.record is not None and is_made_of_photo(account):
+            return [dict(photo) for photo in account.record.attributes["photos"]]
+        return [{"value": account.avatar_url}] if account.avatar_url else []
 
     @staticmethod
     def _active(account: Account) -> bool | None:
@@ -142,6 +154,12 @@ class UserMapping:
             "managed": account.record is not None,
         }
         return {name: value for name, value in view.items() if value is not None}
+
+
+def is_made_of_photo(account: Account) -> bool:
+    """Tell whether the avatar of an account is, or is about to be, the photo that SCIM was sent."""
+    record = account.record
+    return record is not None and bool(record.attributes.get("photos")) and record.avatar_url == account.avatar_url
 
 
 def bound_by_scim(record: Record | None) -> frozenset[Any]:

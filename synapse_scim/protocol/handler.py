@@ -12,6 +12,7 @@ from scim2_server.requests import ScimRequest
 from scim2_server.responses import ScimResponse
 from scim2_server.routing import Operation
 
+from synapse_scim.mapping.schema import USER_SCHEMA
 from synapse_scim.protocol.service import Service
 from synapse_scim.store.users import UserStorage
 
@@ -50,7 +51,7 @@ class Handler(AsyncScimHandler):
         """Replace a User.
 
         What a PUT does not name goes (RFC 7644 §3.5.1), but for `active` and `externalId`, since clients that know
-        nothing of them must not change them, and for the identifiers that somebody other than SCIM bound.
+        nothing of them must not change them, and for the identifiers and the avatar that somebody other than SCIM set.
         """
         async with self.storage.writing(str(current.id)) as account:
             current = await self.storage.get(resource_type, account.user_id)
@@ -63,7 +64,7 @@ class Handler(AsyncScimHandler):
                     field == "active" or field not in replacement.model_fields_set
                 ):
                     setattr(replacement, field, getattr(current, field))
-            self.storage.keep_foreign_threepids(account, replacement)
+            self.storage.keep_what_others_set(account, replacement)
             replaced = await super().replace_resource(resource_type, current, replacement, conditions)
             return await self._settled(resource_type, replaced)
 
@@ -73,12 +74,13 @@ class Handler(AsyncScimHandler):
         """Change a User."""
         async with self.storage.writing(resource_id) as account:
             named = _named(patch_op)
+            model = self.service.get_model(resource_type)
+            has_passwords = "password" in model.model_fields
             self.storage.remember(
                 states_active=any("active" in names for _, names in named),
-                removes_password=any(op is PatchOperation.Op.remove and "password" in names for op, names in named),
-                stated=None
-                if account.record
-                else _stated(self.service.get_model(resource_type), account.localpart, patch_op),
+                removes_password=has_passwords
+                and any(op is PatchOperation.Op.remove and "password" in names for op, names in named),
+                stated=None if account.record else _stated(model, account.localpart, patch_op),
             )
             patched = await super().patch_resource(resource_type, resource_id, patch_op, conditions)
             return await self._settled(resource_type, patched)
@@ -105,9 +107,12 @@ def _stated(model: type[Resource[Any]], user_name: str, patch_op: PatchOp[Any]) 
 
 
 def _named(patch_op: PatchOp[Any]) -> list[tuple[PatchOperation.Op | None, set[str]]]:
-    """Return what each operation of a PATCH does, and the attributes that it names, in lower case."""
+    """Return what each operation of a PATCH does, and the attributes that it names, in lower case.
+
+    An attribute of the core schema may be named with its URN (RFC 7644 §3.10); another schema's keeps it.
+    """
     return [
-        (operation.op, {name.rpartition(":")[2].lower() for name in _names(operation)})
+        (operation.op, {name.lower().removeprefix(f"{USER_SCHEMA.lower()}:") for name in _names(operation)})
         for operation in patch_op.operations or ()
     ]
 

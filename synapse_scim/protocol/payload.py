@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, NoReturn
 
 from scim2_models import InvalidSyntaxException, InvalidValueException, SCIMException
@@ -19,6 +20,7 @@ MAX_VALUES = 100
 """How many values a list may have, but for operations, which have a limit of their own. Each may cost a look-up."""
 
 _FILTER = "filter"
+_PHOTO = re.compile(r"(?:photos|operations)(?:\.value)+$|operations\.value\.photos(?:\.value)?$")
 _OPERATIONS = "operations"
 
 
@@ -73,10 +75,18 @@ def check(value: Any, path: str = "", depth: int = 0) -> None:
 
 def _check_text(text: str, path: str) -> None:
     problem = text_problem(text)
-    if len(text) > MAX_STRING_LENGTH and path.lower() != _FILTER:
+    if len(text) > MAX_STRING_LENGTH and path.lower() != _FILTER and not _may_be_photo(text, path):
         problem = f"is longer than {MAX_STRING_LENGTH} characters"
     if problem:
         raise InvalidValueException(detail=f"'{path}' {problem}" if path else f"The text {problem}")
+
+
+def _may_be_photo(text: str, path: str) -> bool:
+    """Tell whether a text is an image that stands in a photo, or that a PATCH may put there; then it is checked again.
+
+    The limits of bodies bound it.
+    """
+    return text[:5].lower() == "data:" and _PHOTO.search(path.lower()) is not None
 
 
 def withdraw_unsound_data(value: Any) -> dict[int, SCIMException]:

@@ -35,7 +35,7 @@ from scim2_server.service import ModelT, ScimService, scim_exception_of
 from synapse_scim.config import Config
 from synapse_scim.mapping.identifiers import quoted_id
 from synapse_scim.protocol import dialects, payload
-from synapse_scim.store.errors import UnavailableException
+from synapse_scim.store.errors import LaterException
 from synapse_scim.subject import Scope, Subject
 from synapse_scim.text import text_problem
 
@@ -211,7 +211,7 @@ class Service(ScimService):
     def error_response(self, exception: Exception) -> ScimResponse:
         """Say when to come back, where the exception knows it (RFC 9110 §10.2.3)."""
         response = super().error_response(exception)
-        if isinstance(exception, UnavailableException):
+        if isinstance(exception, LaterException):
             response.headers["Retry-After"] = str(exception.retry_after_s)
         return response
 

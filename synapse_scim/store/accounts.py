@@ -16,9 +16,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _COLUMNS = """
     u.name, u.creation_ts, u.admin, u.locked, u.suspended, u.deactivated, u.user_type,
-    p.displayname, p.avatar_url,
-    s.state, s.domain, s.user_name, s.external_id, s.attributes, s.threepids, s.displayname,
-    s.active, s.active_removed, s.created_ts, s.modified_ts, s.revision
+    p.displayname, p.avatar_url, p.fields,
+    s.state, s.domain, s.user_name, s.external_id, s.attributes, s.threepids, s.displayname, s.avatar_url, s.photo,
+    s.active, s.active_removed, s.manager_since_ts, s.created_ts, s.modified_ts, s.revision
 """
 
 
@@ -77,11 +77,17 @@ class AccountReader:
         hidden = sorted(self.hidden_user_ids)
         return (f"{sql} AND u.name NOT IN ({placeholders(hidden)})" if hidden else sql), list(hidden)
 
-    def read(self, txn: Transaction, user_ids: Sequence[str]) -> dict[str, Account]:
-        """Return the Users among some accounts, by user ID, in any order."""
+    def read(self, txn: Transaction, user_ids: Sequence[str], *, deleted: bool = False) -> dict[str, Account]:
+        """Return the Users among some accounts, by user ID, in any order.
+
+        Args:
+            txn: The transaction.
+            user_ids: The accounts.
+            deleted: Read the accounts of Users that SCIM deleted, and no others.
+        """
         if not user_ids:
             return {}
-        shown, parameters = self.shown_sql()
+        shown, parameters = ("s.state = 'deleted'", []) if deleted else self.shown_sql()
         txn.execute(
             f"SELECT {_COLUMNS}, s.user_id IS NULL AND {self.name_taken_sql()} FROM users u"
             " LEFT JOIN profiles p ON p.full_user_id = u.name"
@@ -121,13 +127,16 @@ class AccountReader:
     def _account(
         self, row: tuple[Any, ...], threepids: frozenset[Threepid], external_ids: frozenset[ExternalId]
     ) -> Account:
-        (user_id, creation_ts_s, admin, locked, suspended, deactivated, user_type, displayname, avatar_url) = row[:9]
+        (user_id, creation_ts_s, admin, locked, suspended, deactivated, user_type) = row[:7]
+        (displayname, avatar_url, profile_fields, state) = row[7:11]
         return Account(
             user_id=user_id,
             localpart=user_id[1 : -len(self.server_name) - 1],
             created=moment(int(creation_ts_s or 0) * 1000),
             displayname=displayname,
             avatar_url=avatar_url,
+            # PostgreSQL returns JSON as what it means.
+            profile_fields=json.loads(profile_fields) if isinstance(profile_fields, str) else profile_fields or {},
             threepids=threepids,
             external_ids=external_ids,
             admin=bool(admin),
@@ -136,13 +145,15 @@ class AccountReader:
             deactivated=bool(deactivated),
             user_type=user_type,
             user_name_taken=bool(row[-1]),
-            record=record_of(row[10:21]) if row[9] is not None else None,
+            deleted=state == "deleted",
+            record=record_of(row[11:-1]) if state is not None else None,
         )
 
 
 def record_of(row: Sequence[Any]) -> Record:
     """Return the record that a row of synapse_scim_users holds, its columns from `domain` on."""
-    (domain, user_name, external_id, attributes, threepids, displayname, active, removed, created, modified, rev) = row
+    (domain, user_name, external_id, attributes, threepids, displayname, avatar_url, photo) = row[:8]
+    (active, removed, manager_since, created, modified, revision) = row[8:]
     return Record(
         domain=domain,
         user_name=user_name,
@@ -150,11 +161,14 @@ def record_of(row: Sequence[Any]) -> Record:
         attributes=json.loads(attributes),
         threepids=frozenset(Threepid(*threepid) for threepid in json.loads(threepids)),
         displayname=displayname,
+        avatar_url=avatar_url,
+        photo=photo,
         active=bool(active),
         active_removed=bool(removed),
+        manager_since=None if manager_since is None else moment(manager_since),
         created=moment(created),
         modified=moment(modified),
-        revision=rev,
+        revision=revision,
     )
 
 
@@ -167,8 +181,11 @@ def columns_of(record: Record) -> tuple[Any, ...]:
         json.dumps(record.attributes, separators=(",", ":"), ensure_ascii=False),
         threepids_json(record.threepids),
         record.displayname,
+        record.avatar_url,
+        record.photo,
         int(record.active),
         int(record.active_removed),
+        None if record.manager_since is None else ts_ms(record.manager_since),
         ts_ms(record.created),
         ts_ms(record.modified),
         record.revision,

@@ -109,6 +109,8 @@ class Columns:
         """Return a query of the entries of a multi-valued attribute of `u`: user_id, entry and value."""
         if attribute == "schemas":
             return self._schemas()
+        if attribute == "photos":
+            return self._photos()
         kept = Sql(
             "SELECT e.user_id, e.entry, e.value FROM synapse_scim_values e"
             " WHERE e.user_id = u.name AND e.attribute = ?",
@@ -118,11 +120,24 @@ class Columns:
         if medium is None:
             return kept
         still_bound = Sql(
-            " AND (e.threepid IS NULL OR EXISTS (SELECT 1 FROM user_threepids t WHERE t.medium = ?"
+            " AND (e.threepid IS NULL OR u.deactivated = 1 OR EXISTS (SELECT 1 FROM user_threepids t WHERE t.medium = ?"
             " AND t.address = e.threepid AND t.user_id = e.user_id))",
             (medium,),
         )
         return Sql("{}{} UNION ALL {}").format(kept, still_bound, self._foreign(attribute, Sql("t.user_id = u.name")))
+
+    @staticmethod
+    def _photos() -> Sql:
+        """Return a query of the photos: those that were sent, until somebody else changes the avatar."""
+        sent = (
+            "SELECT e.user_id, e.entry, e.value FROM synapse_scim_values e"
+            " WHERE e.user_id = u.name AND e.attribute = 'photos'"
+        )
+        unchanged = "COALESCE(s.avatar_url, '') = COALESCE(p.avatar_url, '')"
+        return Sql(
+            f"{sent} AND {unchanged} UNION ALL SELECT u.name, {_LAST_ENTRY}, p.avatar_url"
+            f" WHERE p.avatar_url IS NOT NULL AND NOT ({unchanged} AND EXISTS ({sent}))"
+        )
 
     def _foreign(self, attribute: str, condition: Sql) -> Sql:
         """Return a query of the entries that stand for identifiers that somebody other than SCIM bound."""
@@ -188,7 +203,8 @@ class Columns:
                 address = value.removeprefix("+") if medium == "msisdn" else value
                 foreign = Sql("SELECT user_id FROM user_threepids WHERE medium = ? AND address = ?", (medium, address))
                 return 1, Sql("{} UNION ALL {}").format(kept, foreign)
-            case _ if self.single(binding) is None and key != "schemas":
+            # An avatar that somebody other than SCIM chose has no index.
+            case _ if self.single(binding) is None and key.partition(".")[0] not in {"schemas", "photos"}:
                 return 2, kept
             case _:
                 return None

@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from enum import Enum
 from itertools import chain, islice
 from typing import Any
 
 import attrs
 
-from synapse_scim.accounts import (
-    Account,
-    AccountGateway,
-    ExternalIdTaken,
-    Threepid,
-    Unavailable,
-    UserIdTaken,
-    UserNameTaken,
-)
+from synapse_scim.accounts import Account, ExternalIdTaken, Threepid, Unavailable, UserIdTaken, UserNameTaken
 from synapse_scim.config import Config
 from synapse_scim.database import Database, Transaction
-from synapse_scim.mapping.changes import Planner, WantedUser
+from synapse_scim.gateway import AccountGateway
+from synapse_scim.mapping.changes import Planner
 from synapse_scim.mapping.identifiers import fold, numbered, wanted_localpart
+from synapse_scim.mapping.wanted import WantedUser
+from synapse_scim.store import journal
 from synapse_scim.store.accounts import AccountReader, placeholders
 from synapse_scim.store.historical import HistoricalUserIds
+from synapse_scim.store.leavers import Leavers
+from synapse_scim.store.photos import Photos
 from synapse_scim.store.writes import Writer
 
 _NUMBERS_TRIED = 200
 _RACES_LOST = 5
+
+
+class Origin(Enum):
+    """Where the account of a new User comes from."""
+
+    new = "registered for it"
+    existing = "made by somebody else, or left half-made"
+    deleted = "that of a deleted User who is the same person"
 
 
 @attrs.frozen(kw_only=True)
@@ -34,7 +40,8 @@ class Found:
     """What stands where a new user wants to be.
 
     Attributes:
-        half_made: The user ID of an account in the making that bears the userName.
+        half_made: The user ID of an account that bears the userName, and of which a write is left unfinished.
+        deleted: The user ID of the account that the person had before.
         existing: The User at the wanted localpart, if there is one.
         occupied: Something else has the localpart: a deleted person's account, a program's, a guest's.
         numbered: The first localpart that is free, of those that number the wanted one.
@@ -42,6 +49,7 @@ class Found:
     """
 
     half_made: str | None = None
+    deleted: str | None = None
     existing: Account | None = None
     occupied: bool = False
     numbered: str | None = None
@@ -60,6 +68,8 @@ class Creation:
         writer: Carries it out.
         config: The rules for localparts.
         historical: The user IDs that differ from a localpart in case.
+        leavers: Those who were deleted.
+        photos: Stores photos.
     """
 
     database: Database
@@ -69,8 +79,10 @@ class Creation:
     writer: Writer
     config: Config
     historical: HistoricalUserIds
+    leavers: Leavers
+    photos: Photos
 
-    async def create(self, wanted: WantedUser, *, domain: str) -> tuple[str, bool]:
+    async def create(self, wanted: WantedUser, *, domain: str) -> tuple[str, Origin]:
         """Register an account for a new user, or find the one that should be adopted.
 
         Args:
@@ -78,8 +90,7 @@ class Creation:
             domain: The provisioning domain of the client.
 
         Returns:
-            The user ID, and whether it is that of an account that existed or was left half-made: then the caller
-            makes it look as wanted.
+            The user ID, and where it comes from. The caller makes an account look as wanted that is not new.
 
         Raises:
             AccountError: The names are taken, or the homeserver refuses; nothing is left behind.
@@ -90,15 +101,17 @@ class Creation:
             found = await self.database.run("synapse_scim_find", self._find, wanted, domain, localpart)
             if found.half_made is not None:
                 if await self._complete(found.half_made):
-                    return found.half_made, True
+                    return found.half_made, Origin.existing
                 continue
+            if found.deleted is not None:
+                return found.deleted, Origin.deleted
             if found.existing is not None and found.existing.record is None:
-                return found.existing.user_id, True
+                return found.existing.user_id, Origin.existing
             chosen = self._choose(localpart, found)
             if wanted.password is not None and password_hash is None:
                 password_hash = await self.gateway.hash_password(wanted.password)
             try:
-                return await self._register(chosen, wanted, domain, found.unavailable, password_hash), False
+                return await self._register(chosen, wanted, domain, found.unavailable, password_hash), Origin.new
             except UserIdTaken:
                 continue
         raise Unavailable("The user ID is being taken by others again and again")
@@ -125,8 +138,11 @@ class Creation:
         user_id = f"@{localpart}:{self.gateway.server_name}"
         async with self.database.lock(user_id):
             await self.writer.recover(user_id)
+            wanted = await self.photos.stored(user_id, wanted, None)
             plan = self.planner.creation(wanted, domain=domain, unavailable=unavailable, now=self.gateway.now())
             await self.writer.create(localpart, plan, password_hash)
+            if plan.fetch is not None:
+                self.photos.fetch_soon()
         return user_id
 
     async def _complete(self, user_id: str) -> bool:
@@ -141,7 +157,7 @@ class Creation:
     def _find(self, txn: Transaction, wanted: WantedUser, domain: str, localpart: str) -> Found:
         txn.execute("SELECT user_id, state FROM synapse_scim_users WHERE user_name_key = ?", (fold(wanted.user_name),))
         bearer = txn.fetchone()
-        if bearer and bearer[1] == "pending":
+        if bearer and (bearer[1] == "pending" or journal.read(txn, bearer[0]) is not None):
             return Found(half_made=bearer[0])
         if bearer:
             raise UserNameTaken("Another user has this 'userName'")
@@ -151,6 +167,9 @@ class Creation:
             )
             if txn.fetchone():
                 raise ExternalIdTaken("Another user has this 'externalId'")
+        deleted = self.leavers.returning(txn, domain, wanted.external_id, self.gateway.now())
+        if deleted is not None:
+            return Found(deleted=deleted)
         user_id = self._user_id(localpart)
         existing = self.reader.read(txn, [user_id]).get(user_id)
         occupied = existing is None and user_id in self._registered(txn, [user_id])
@@ -161,9 +180,7 @@ class Creation:
             existing=existing,
             occupied=occupied,
             numbered=free,
-            unavailable=phone_numbers_of_others(
-                txn, user_id, self.planner.users.threepids.threepids(wanted.attributes)
-            ),
+            unavailable=identifiers_of_others(txn, user_id, self.planner.users.threepids.shareable(wanted.attributes)),
         )
 
     def _free_number(self, txn: Transaction, localpart: str) -> str | None:
@@ -185,20 +202,17 @@ class Creation:
         return f"@{localpart}:{self.gateway.server_name}"
 
 
-def phone_numbers_of_others(
-    txn: Transaction, user_id: str, threepids: Sequence[Threepid] | dict[Threepid, str]
-) -> frozenset[Threepid]:
-    """Return those of some identifiers that are phone numbers of other accounts.
-
-    A phone on a desk is shared by people, and people come with a number that somebody else has bound: such a number is
-    kept as an attribute. An e-mail address is not treated so: it opens the account, and a conflict is an error.
-    """
-    numbers = [threepid.address for threepid in threepids if threepid.medium == "msisdn"]
-    if not numbers:
-        return frozenset()
-    txn.execute(
-        "SELECT address FROM user_threepids WHERE medium = 'msisdn' AND user_id <> ?"
-        f" AND address IN ({placeholders(numbers)})",
-        (user_id, *numbers),
-    )
-    return frozenset(Threepid("msisdn", row[0]) for row in txn.fetchall())
+def identifiers_of_others(txn: Transaction, user_id: str, threepids: Iterable[Threepid]) -> frozenset[Threepid]:
+    """Return those of some identifiers that other accounts have."""
+    by_medium: dict[str, list[str]] = {}
+    for threepid in threepids:
+        by_medium.setdefault(threepid.medium, []).append(threepid.address)
+    found: set[Threepid] = set()
+    for medium, addresses in by_medium.items():
+        txn.execute(
+            "SELECT medium, address FROM user_threepids WHERE medium = ? AND user_id <> ?"
+            f" AND address IN ({placeholders(addresses)})",
+            (medium, user_id, *addresses),
+        )
+        found.update(Threepid(*row) for row in txn.fetchall())
+    return frozenset(found)

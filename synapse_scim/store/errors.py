@@ -18,16 +18,27 @@ from scim2_models import (
 from synapse_scim import accounts
 
 
-class UnavailableException(SCIMException):
-    """A part of the homeserver does not answer: status 503, with the seconds after which to ask again."""
-
-    status = 503
-    _default_detail = "The homeserver is not available at the moment; try again later"
+class LaterException(SCIMException):
+    """A refusal that may not last, with the seconds after which to ask again."""
 
     def __init__(self, *, retry_after_s: int = 5, **context: Any) -> None:
         """Say when to ask again."""
         super().__init__(**context)
         self.retry_after_s = retry_after_s
+
+
+class UnavailableException(LaterException):
+    """A part of the homeserver does not answer."""
+
+    status = 503
+    _default_detail = "The homeserver is not available at the moment; try again later"
+
+
+class TooManyRequestsException(LaterException):
+    """The caller asks for more than it may for now (RFC 6585 §4)."""
+
+    status = 429
+    _default_detail = "This is more than the server allows for now; try again later"
 
 
 _EXCEPTIONS: Mapping[type[accounts.AccountError], type[SCIMException]] = {
@@ -41,7 +52,6 @@ _EXCEPTIONS: Mapping[type[accounts.AccountError], type[SCIMException]] = {
     accounts.AccountChangeRefused: ForbiddenException,
     accounts.AccountProtected: ForbiddenException,
     accounts.AccountChanged: PreconditionFailedException,
-    accounts.Unavailable: UnavailableException,
 }
 
 
@@ -56,5 +66,7 @@ def scim_errors() -> Iterator[None]:
         yield
     except accounts.Unavailable as error:
         raise UnavailableException(detail=str(error), retry_after_s=error.retry_after_s) from error
+    except accounts.GuardRefused as error:
+        raise TooManyRequestsException(detail=str(error), retry_after_s=error.retry_after_s) from error
     except accounts.AccountError as error:
         raise _EXCEPTIONS[type(error)](detail=str(error)) from error

@@ -6,52 +6,27 @@ its first changes. The entry goes with the last step. One that is found later wa
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from typing import Any
 
 import attrs
 
-from synapse_scim.accounts import (
+from synapse_scim.database import Transaction
+from synapse_scim.steps import (
     AddExternalId,
     AddThreepid,
-    AnnounceThreepids,
     DatabaseChange,
-    Deactivate,
-    EndSessions,
-    ExternalId,
     FinalChange,
     ProfileChange,
     RemoveExternalId,
     RemoveThreepid,
-    SetDisplayname,
     SetLocked,
-    Threepid,
 )
-from synapse_scim.database import Transaction
-
-Change = DatabaseChange | ProfileChange | FinalChange
-
-_CHANGES: Mapping[str, type[Change]] = {
-    change.__name__: change
-    for change in (
-        AddExternalId,
-        AddThreepid,
-        AnnounceThreepids,
-        Deactivate,
-        EndSessions,
-        RemoveExternalId,
-        RemoveThreepid,
-        SetDisplayname,
-        SetLocked,
-    )
-}
-"""What may stand in the journal: no passwords."""
+from synapse_scim.store.serialization import from_json, to_json
 
 
 @attrs.frozen(kw_only=True)
 class Entry:
-    """A write that has begun.
+    """A write that has begun. It holds no passwords.
 
     Attributes:
         birthmark: The SHA-256 digest, hexadecimal, of the password hash that the account is registered with; `None`
@@ -59,18 +34,22 @@ class Entry:
         passwordless: The account shall have no password; the one that it is registered with is nobody's.
         certain: The write is beyond undoing: what remains is to finish it.
         former: The columns of the record before the write; `None` if there was none.
+        buried: The account was deleted before the write, which revives it.
         undo: What takes the database changes back.
         profile: The profile changes to make, or to undo.
         final: The changes to finish with.
+        fetch: The photo to fetch once the account is made.
     """
 
     birthmark: str | None = None
     passwordless: bool = False
     certain: bool = False
     former: tuple[Any, ...] | None = None
+    buried: bool = False
     undo: tuple[DatabaseChange, ...] = ()
     profile: tuple[ProfileChange, ...] = ()
     final: tuple[FinalChange, ...] = ()
+    fetch: str | None = None
 
 
 def opposite(change: DatabaseChange) -> DatabaseChange:
@@ -95,7 +74,7 @@ def write(txn: Transaction, user_id: str, entry: Entry, started_ts_ms: int) -> N
     txn.execute(
         "INSERT INTO synapse_scim_writes (user_id, write, started_ts) VALUES (?, ?, ?)"
         " ON CONFLICT (user_id) DO UPDATE SET write = EXCLUDED.write",
-        (user_id, _to_json(entry), started_ts_ms),
+        (user_id, to_json(entry), started_ts_ms),
     )
 
 
@@ -108,54 +87,10 @@ def read(txn: Transaction, user_id: str) -> Entry | None:
     """Return the write that was left behind at an account, if any."""
     txn.execute("SELECT write FROM synapse_scim_writes WHERE user_id = ?", (user_id,))
     row = txn.fetchone()
-    return _from_json(row[0]) if row else None
+    return from_json(row[0], Entry) if row else None
 
 
 def unfinished(txn: Transaction, limit: int) -> list[str]:
     """Return the user IDs of the accounts where a write has begun and not ended, the oldest first."""
     txn.execute("SELECT user_id FROM synapse_scim_writes ORDER BY started_ts, user_id LIMIT ?", (limit,))
     return [row[0] for row in txn.fetchall()]
-
-
-def _to_json(entry: Entry) -> str:
-    def plain(value: Any) -> Any:
-        if isinstance(value, frozenset):
-            return sorted((plain(item) for item in value), key=repr)
-        if isinstance(value, tuple):
-            return [plain(item) for item in value]
-        if not attrs.has(type(value)):
-            return value
-        kind = {"change": type(value).__name__} if type(value).__name__ in _CHANGES else {}
-        return kind | {field.name: plain(getattr(value, field.name)) for field in attrs.fields(type(value))}
-
-    return json.dumps(plain(entry), separators=(",", ":"), ensure_ascii=False)
-
-
-def _from_json(text: str) -> Entry:
-    entry = json.loads(text)
-
-    def changes(name: str) -> tuple[Any, ...]:
-        return tuple(_change(change) for change in entry[name])
-
-    return Entry(
-        birthmark=entry["birthmark"],
-        passwordless=entry["passwordless"],
-        certain=entry["certain"],
-        former=None if entry["former"] is None else tuple(entry["former"]),
-        undo=changes("undo"),
-        profile=changes("profile"),
-        final=changes("final"),
-    )
-
-
-def _change(fields: dict[str, Any]) -> Change:
-    values = dict(fields)
-    change = _CHANGES[values.pop("change")]
-    for name, value in values.items():
-        if name == "threepid":
-            values[name] = Threepid(**value)
-        elif name == "external_id":
-            values[name] = ExternalId(**value)
-        elif name in {"added", "removed"}:
-            values[name] = frozenset(Threepid(**threepid) for threepid in value)
-    return change(**values)

@@ -9,6 +9,8 @@ from synapse_scim.accounts import AccountError, Unavailable
 from synapse_scim.database import Database
 from synapse_scim.store import schema
 from synapse_scim.store.historical import HistoricalUserIds
+from synapse_scim.store.leavers import Leavers
+from synapse_scim.store.photos import Photos
 from synapse_scim.store.writes import Writer
 
 logger = logging.getLogger(__name__)
@@ -24,8 +26,18 @@ class PreparedDatabase(Database, Protocol):
 class Maintenance:
     """What has to be done besides answering requests."""
 
-    def __init__(self, *, database: PreparedDatabase, writer: Writer, historical: HistoricalUserIds) -> None:
+    def __init__(
+        self,
+        *,
+        database: PreparedDatabase,
+        writer: Writer,
+        historical: HistoricalUserIds,
+        leavers: Leavers,
+        photos: Photos,
+    ) -> None:
         """Care for a homeserver's database."""
+        self._photos = photos
+        self._leavers = leavers
         self._historical = historical
         self._database = database
         self._writer = writer
@@ -67,3 +79,10 @@ class Maintenance:
                     await self._writer.recover(user_id)
             except AccountError as error:
                 logger.warning("An interrupted write to %s waits for the next attempt: %s", user_id, error)
+        await self._leavers.deactivate_due()
+        await self._leavers.forget_old()
+
+    async def fetch_photos(self) -> None:
+        """Fetch the photos that are due. Every process does, since those without a media repository cannot."""
+        if self._ready:
+            await self._photos.fetch_due()

@@ -22,8 +22,11 @@ _COLUMNS = (
     "attributes",
     "threepids",
     "displayname",
+    "avatar_url",
+    "photo",
     "active",
     "active_removed",
+    "manager_since_ts",
     "created_ts",
     "modified_ts",
     "revision",
@@ -59,8 +62,17 @@ class Records:
         txn.execute(f"INSERT INTO synapse_scim_users ({names}) VALUES ({marks})", values)
         self._store_values(txn, user_id, None, record)
 
-    def replace(self, txn: Transaction, user_id: str, before: Record | None, after: Record) -> None:
+    def replace(
+        self, txn: Transaction, user_id: str, before: Record | None, after: Record, *, buried: bool = False
+    ) -> None:
         """Store another record of an account.
+
+        Args:
+            txn: The transaction.
+            user_id: The account.
+            before: Its record, if it has one.
+            after: The new one.
+            buried: The former record is that of a deleted User, whom this brings back.
 
         Raises:
             UserNameTaken: Another account bears the userName.
@@ -69,14 +81,14 @@ class Records:
         if before is None:
             self.insert(txn, user_id, "active", after)
             return
-        if (before.user_name, before.external_id) != (after.user_name, after.external_id):
+        if buried or (before.user_name, before.external_id) != (after.user_name, after.external_id):
             self._claim(txn, user_id, after)
         assignments = ", ".join(f"{column} = ?" for column in _COLUMNS)
         txn.execute(
-            f"UPDATE synapse_scim_users SET {assignments}, user_name_key = ? WHERE user_id = ?",
+            f"UPDATE synapse_scim_users SET {assignments}, user_name_key = ?, state = 'active' WHERE user_id = ?",
             (*columns_of(after), fold(after.user_name), user_id),
         )
-        self._store_values(txn, user_id, before, after)
+        self._store_values(txn, user_id, None if buried else before, after)
 
     def show(self, txn: Transaction, user_id: str) -> bool:
         """Let everybody see an account that was in the making.
@@ -89,24 +101,63 @@ class Records:
         row = txn.fetchone()
         return row is not None and bool(row[0])
 
-    def bury(self, txn: Transaction, account: Account, now: datetime) -> None:
-        """Keep of an account only that SCIM deleted it; its names are free."""
-        txn.execute(
-            "INSERT INTO synapse_scim_users (user_id, state, domain, user_name, attributes, threepids,"
-            " active, active_removed, created_ts, modified_ts, revision)"
-            " VALUES (?, 'deleted', '', ?, '{}', '[]', 0, 0, ?, ?, 0)"
-            " ON CONFLICT (user_id) DO UPDATE SET state = 'deleted', user_name_key = NULL, external_id = NULL,"
-            " modified_ts = EXCLUDED.modified_ts, revision = synapse_scim_users.revision + 1",
-            (account.user_id, account.localpart, ts_ms(account.created), ts_ms(now)),
-        )
-        txn.execute("DELETE FROM synapse_scim_values WHERE user_id = ?", (account.user_id,))
+    def bury(self, txn: Transaction, account: Account, domain: str, now: datetime) -> None:
+        """Hide the record of a User that is deleted, and free its names. It stays for the person's return.
 
-    def restore(self, txn: Transaction, user_id: str, former: Sequence[Any] | None) -> None:
-        """Store a former record again, by its columns; without one the account has none."""
+        An account that SCIM did not manage gets a record that says nothing but that it is deleted.
+        """
+        if account.record is None:
+            record = Record(
+                domain=domain,
+                user_name=account.localpart,
+                external_id=None,
+                attributes={},
+                threepids=frozenset(),
+                displayname=account.displayname,
+                avatar_url=account.avatar_url,
+                created=account.created,
+                modified=now,
+            )
+            self.insert(txn, account.user_id, "active", record)
+        self._hide(txn, account.user_id)
+        txn.execute(
+            "UPDATE synapse_scim_users SET active = 0, modified_ts = ?, revision = revision + 1 WHERE user_id = ?",
+            (ts_ms(now), account.user_id),
+        )
+
+    def restore(self, txn: Transaction, user_id: str, former: Sequence[Any] | None, *, buried: bool) -> None:
+        """Store a former record again, by its columns; without one the account has none.
+
+        Args:
+            txn: The transaction.
+            user_id: The account.
+            former: The columns.
+            buried: The record was that of a deleted User.
+        """
         txn.execute("DELETE FROM synapse_scim_users WHERE user_id = ?", (user_id,))
         txn.execute("DELETE FROM synapse_scim_values WHERE user_id = ?", (user_id,))
         if former is not None:
             self.insert(txn, user_id, "active", record_of(former))
+        if buried:
+            self._hide(txn, user_id)
+
+    @staticmethod
+    def forget(txn: Transaction, user_id: str) -> None:
+        """Empty the record of a deleted User."""
+        txn.execute(
+            "UPDATE synapse_scim_users SET user_name = '', attributes = '{}', threepids = '[]', displayname = NULL,"
+            " avatar_url = NULL, photo = NULL WHERE user_id = ? AND state = 'deleted'",
+            (user_id,),
+        )
+
+    @staticmethod
+    def _hide(txn: Transaction, user_id: str) -> None:
+        txn.execute(
+            "UPDATE synapse_scim_users SET state = 'deleted', user_name_key = NULL, external_id = NULL"
+            " WHERE user_id = ?",
+            (user_id,),
+        )
+        txn.execute("DELETE FROM synapse_scim_values WHERE user_id = ?", (user_id,))
 
     @staticmethod
     def _claim(txn: Transaction, user_id: str, record: Record) -> None:

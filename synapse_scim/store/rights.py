@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import attrs
 
 from synapse_scim.accounts import Account, AccountNotFound, AccountProtected
-from synapse_scim.mapping.changes import WantedUser
 from synapse_scim.mapping.user import UserMapping
+from synapse_scim.mapping.wanted import WantedUser
 from synapse_scim.subject import Subject
+
+
+def protection(account: Account, protected: Iterable[re.Pattern[str]]) -> str | None:
+    """Return why nobody writes to an account over SCIM, if nobody does.
+
+    Args:
+        account: The account.
+        protected: Patterns of whole user IDs.
+    """
+    if account.admin:
+        return "is a server administrator's, which SCIM does not change"
+    if any(pattern.fullmatch(account.user_id) for pattern in protected):
+        return "is protected by the server's configuration ('protected')"
+    return None
 
 
 @attrs.frozen(kw_only=True)
@@ -57,12 +72,10 @@ class Rights:
         Raises:
             AccountProtected: It may not.
         """
-        if account.admin:
-            reason = "is a server administrator's, which SCIM does not change"
+        if reason := protection(account, self.protected):
+            pass
         elif account.user_id == self.subject.user_id:
             reason = "is the one whose access token makes this request"
-        elif any(pattern.fullmatch(account.user_id) for pattern in self.protected):
-            reason = "is protected by the server's configuration ('protected')"
         elif account.record is not None and account.record.domain != self.subject.domain:
             reason = "belongs to another provisioning domain"
         else:

@@ -30,8 +30,11 @@ STEPS: tuple[tuple[str, ...], ...] = (
             attributes TEXT NOT NULL,
             threepids TEXT NOT NULL,
             displayname TEXT,
+            avatar_url TEXT,
+            photo TEXT,
             active SMALLINT NOT NULL,
             active_removed SMALLINT NOT NULL,
+            manager_since_ts BIGINT,
             created_ts BIGINT NOT NULL,
             modified_ts BIGINT NOT NULL,
             revision BIGINT NOT NULL
@@ -60,6 +63,42 @@ STEPS: tuple[tuple[str, ...], ...] = (
             user_id TEXT NOT NULL PRIMARY KEY,
             write TEXT NOT NULL,
             started_ts BIGINT NOT NULL
+        )
+        """,
+        # Those whom SCIM disabled or deleted: see synapse_scim.store.departures.
+        """
+        CREATE TABLE IF NOT EXISTS synapse_scim_departures (
+            user_id TEXT NOT NULL PRIMARY KEY,
+            departure TEXT NOT NULL,
+            external_id_hash TEXT,
+            left_ts BIGINT NOT NULL,
+            deactivate_ts BIGINT,
+            forgotten SMALLINT NOT NULL
+        )
+        """,
+        """
+        CREATE INDEX IF NOT EXISTS synapse_scim_departures_external_id
+            ON synapse_scim_departures (external_id_hash)
+        """,
+        "CREATE INDEX IF NOT EXISTS synapse_scim_departures_due ON synapse_scim_departures (deactivate_ts)",
+        "CREATE INDEX IF NOT EXISTS synapse_scim_departures_left ON synapse_scim_departures (forgotten, left_ts)",
+        # When SCIM locked or deleted whom, for as long as the guard looks back: see synapse_scim.store.guard. The row
+        # of the empty user ID counts the changes, so that two writers at once are seen by the database; what an
+        # administrator let through stands in `allowed`.
+        """
+        CREATE TABLE IF NOT EXISTS synapse_scim_guard (
+            user_id TEXT NOT NULL PRIMARY KEY,
+            left_ts BIGINT NOT NULL,
+            allowed BIGINT NOT NULL
+        )
+        """,
+        # Photos to fetch: see synapse_scim.store.photos.
+        """
+        CREATE TABLE IF NOT EXISTS synapse_scim_photos (
+            user_id TEXT NOT NULL PRIMARY KEY,
+            source TEXT NOT NULL,
+            attempts BIGINT NOT NULL,
+            fetch_ts BIGINT NOT NULL
         )
         """,
     ),

@@ -118,9 +118,7 @@ class Search:
         binding = request.sort_binding(self.model)
         value = self._sort_value(binding) if binding is not None else Sql("NULL")
         condition = joined(" AND ", conditions)
-        profiles = (
-            " LEFT JOIN profiles p ON p.full_user_id = u.name" if "p.displayname" in value.text + condition.text else ""
-        )
+        profiles = " LEFT JOIN profiles p ON p.full_user_id = u.name" if "p." in value.text + condition.text else ""
         return Query(
             matches=Sql(
                 "SELECT u.name AS user_id, {} AS sort_value FROM users u"

@@ -5,28 +5,26 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from datetime import timedelta
+from typing import Any, cast
 
 import attrs
 from scim2_models import PreconditionFailedException, Resource, ResourceType, ResponseParameters, SearchRequest
 from scim2_server.storage import AsyncScimStorage, SearchPage
 
-from synapse_scim.accounts import (
-    Account,
-    AccountGateway,
-    AccountNotFound,
-    AccountProtected,
-    SetPasswordHash,
-    Threepid,
-    UserIdTaken,
-)
+from synapse_scim.accounts import Account, AccountNotFound, AccountProtected, Belongings, Threepid, UserIdTaken
 from synapse_scim.database import Database, Transaction
-from synapse_scim.mapping.changes import Plan, Planner, WantedUser
-from synapse_scim.mapping.user import UserMapping
+from synapse_scim.gateway import AccountGateway
+from synapse_scim.mapping.changes import Plan, Planner
+from synapse_scim.mapping.user import UserMapping, is_made_of_photo
+from synapse_scim.mapping.wanted import WantedUser
+from synapse_scim.steps import SetPasswordHash
 from synapse_scim.store import journal
 from synapse_scim.store.accounts import AccountReader
-from synapse_scim.store.creation import Creation, phone_numbers_of_others
+from synapse_scim.store.creation import Creation, Origin, identifiers_of_others
 from synapse_scim.store.errors import scim_errors
+from synapse_scim.store.leavers import Leavers
+from synapse_scim.store.photos import Photos
 from synapse_scim.store.rights import Rights
 from synapse_scim.store.search import Search
 from synapse_scim.store.writes import Writer
@@ -46,6 +44,8 @@ class Store:
     planner: Planner
     writer: Writer
     creation: Creation
+    leavers: Leavers
+    photos: Photos
     search: Search
 
 
@@ -66,15 +66,11 @@ class UserStorage(AsyncScimStorage):
         self._stated: Resource[Any] | None = None
 
     @asynccontextmanager
-    async def writing(self, resource_id: str, *, seen: bool = True) -> AsyncIterator[Account]:
+    async def writing(self, resource_id: str) -> AsyncIterator[Account]:
         """Be the only one, in any process, who writes to an account.
 
         Within, `get` and `update` work on the account as it is now. What a crash left of an earlier write is finished
         or undone first.
-
-        Args:
-            resource_id: The account's.
-            seen: Whether it must be one that the caller sees; whom a caller may adopt it need not see.
 
         Yields:
             The account, which SCIM and this caller may write to.
@@ -88,16 +84,22 @@ class UserStorage(AsyncScimStorage):
             return
         with scim_errors():
             self._check_id(resource_id)
-            async with self._store.database.lock(resource_id):
-                found = await self._recovered(resource_id)
-                account = self._rights.visible(found) if seen or found is None else found
-                self._rights.ensure_writable(account)
-                self._held = account
-                try:
-                    yield account
-                finally:
-                    self._held = None
-                    self._forget()
+            async with self._writing(resource_id) as account:
+                yield account
+
+    @asynccontextmanager
+    async def _writing(self, user_id: str, *, deleted: bool = False, seen: bool = True) -> AsyncIterator[Account]:
+        async with self._store.database.lock(user_id):
+            found = await self._recovered(user_id, deleted=deleted)
+            # Whom a caller may adopt it need not see.
+            account = self._rights.visible(found) if seen or found is None else found
+            self._rights.ensure_writable(account)
+            self._held = account
+            try:
+                yield account
+            finally:
+                self._held = None
+                self._forget()
 
     async def get(
         self,
@@ -127,19 +129,23 @@ class UserStorage(AsyncScimStorage):
         )
 
     async def create(self, resource_type: ResourceType, resource: Resource[Any]) -> Resource[Any]:
-        """Make an account of a new User, or adopt the one that the person has."""
+        """Make an account of a new User, adopt the one that the person has, or bring back the one that they had."""
         wanted = WantedUser.from_resource(resource)
         with scim_errors():
-            user_id, exists = await self._store.creation.create(wanted, domain=self._rights.subject.domain)
-            if not exists:
+            user_id, origin = await self._store.creation.create(wanted, domain=self._rights.subject.domain)
+            if origin is Origin.new:
                 return self._to_resource(await self._account(user_id))
-            async with self.writing(user_id, seen=False) as account:
+            async with self._writing(user_id, deleted=origin is Origin.deleted, seen=False) as account:
                 try:
                     self._rights.ensure_adoptable(account, wanted)
                 except AccountProtected as error:
                     raise UserIdTaken(str(error)) from error
-                self.remember(states_active=getattr(resource, "active", None) is not None)
-                return await self.update(resource_type, self.merged(account, resource))
+                merged = self.merged(account, resource)
+                if account.deleted and wanted.active is None:
+                    # Whoever creates somebody wants them to be able to log in.
+                    cast("Any", merged).active = True
+                self.remember(states_active=account.deleted or wanted.active is not None)
+                return await self.update(resource_type, merged)
 
     async def update(
         self, resource_type: ResourceType, resource: Resource[Any], *, expected_version: str | None = None
@@ -156,6 +162,8 @@ class UserStorage(AsyncScimStorage):
                 plan = await self._plan(account, wanted)
                 if plan is not None:
                     await self._store.writer.update(account, plan)
+                    if plan.fetch is not None:
+                        self._store.photos.fetch_soon()
                     self._held = self._rights.visible(await self._read(account.user_id))
                 self._forget()
             return self._to_resource(self._held or account)
@@ -168,7 +176,7 @@ class UserStorage(AsyncScimStorage):
             self._check_version(account, expected_version)
             with scim_errors():
                 self._rights.ensure_adoptable(account, None)
-                await self._store.writer.delete(account, erase=False)
+                await self._store.leavers.delete(account, self._rights.subject.domain)
 
     def remember(
         self, *, states_active: bool, removes_password: bool = False, stated: Resource[Any] | None = None
@@ -215,15 +223,15 @@ class UserStorage(AsyncScimStorage):
             value = getattr(request, field)
             if value is not None:
                 setattr(merged, field, value)
-        self.keep_foreign_threepids(account, merged)
+        self.keep_what_others_set(account, merged)
         return merged
 
-    def keep_foreign_threepids(self, account: Account, wanted: Resource[Any]) -> None:
-        """Add to a wanted User the identifiers that somebody other than SCIM bound to the account, if it lacks them."""
+    def keep_what_others_set(self, account: Account, wanted: Resource[Any]) -> None:
+        """Add to a wanted User the identifiers and the avatar that somebody other than SCIM set, if it lacks them."""
         users = self._store.users
         named = users.threepids.threepids(WantedUser.from_resource(wanted).attributes)
         mine = account.record.threepids if account.record else frozenset()
-        current = self._to_resource(account)
+        current, changed = cast("Any", self._to_resource(account)), cast("Any", wanted)
         for field, attribute in (("emails", "emails"), ("phone_numbers", "phoneNumbers")):
             kept = [
                 entry
@@ -234,31 +242,55 @@ class UserStorage(AsyncScimStorage):
                 and threepid not in named
             ]
             if kept:
-                setattr(wanted, field, [*(getattr(wanted, field) or ()), *kept])
+                setattr(changed, field, [*(getattr(changed, field) or ()), *kept])
+        if not changed.photos and not is_made_of_photo(account):
+            changed.photos = current.photos
 
     # -- Accounts -------------------------------------------------------------
 
     async def _plan(self, account: Account, wanted: WantedUser) -> Plan | None:
         """Return the write that a wanted User asks for, or `None` if it asks for nothing."""
         store = self._store
+        wanted = await store.photos.stored(account.user_id, wanted, account)
         password = SetPasswordHash(None) if wanted.removes_password else None
         if wanted.password is not None and not await store.gateway.has_password(account.user_id, wanted.password):
             password = SetPasswordHash(await store.gateway.hash_password(wanted.password))
-        named = store.users.threepids.threepids(wanted.attributes)
-        unavailable: frozenset[Threepid] = frozenset()
-        if any(threepid.medium == "msisdn" for threepid in named):
-            unavailable = await store.database.run(
-                "synapse_scim_phones", phone_numbers_of_others, account.user_id, named
-            )
+        claims, belongings = await self._claims(account, wanted)
         plan = store.planner.update(
             account,
             wanted,
             domain=self._rights.subject.domain,
-            unavailable=unavailable,
+            unavailable=claims,
             password=password,
             now=store.gateway.now(),
+            belongings=belongings,
         )
+        if plan.returns and account.deactivated:
+            await store.gateway.wait_until_parted(account.user_id)
+        if plan.leaves and store.planner.inactive.deactivate_after == timedelta(0):
+            await store.gateway.check_deactivation(account.user_id)
+            plan = attrs.evolve(
+                plan, final_changes=(*await store.leavers.succession.steps(account), *plan.final_changes)
+            )
         return plan if plan.changes(account.record) else None
+
+    async def _claims(self, account: Account, wanted: WantedUser) -> tuple[frozenset[Threepid], Belongings | None]:
+        """Return the identifiers that the account has to do without, and what it gets back if the person returns."""
+        optional = self._store.users.threepids.shareable(wanted.attributes)
+        if account.away and account.record is not None:
+            # Whoever took an address of somebody who was away keeps it.
+            optional |= account.record.threepids
+        left = account.record is not None and not account.record.active
+        if not optional and not left:
+            return frozenset(), None
+
+        def read(txn: Transaction) -> tuple[frozenset[Threepid], Belongings | None]:
+            return (
+                identifiers_of_others(txn, account.user_id, optional),
+                self._store.leavers.belongings(txn, account) if left else None,
+            )
+
+        return await self._store.database.run("synapse_scim_claims", read)
 
     async def _account(self, resource_id: str) -> Account:
         if self._held is not None and self._held.user_id == resource_id:
@@ -273,17 +305,18 @@ class UserStorage(AsyncScimStorage):
 
         return await self._store.database.run("synapse_scim_read", read)
 
-    async def _recovered(self, user_id: str) -> Account | None:
+    async def _recovered(self, user_id: str, *, deleted: bool = False) -> Account | None:
         """Read an account; if an earlier write was left behind at it, clean up first."""
 
         def read(txn: Transaction) -> tuple[Account | None, bool]:
-            return self._store.reader.read(txn, [user_id]).get(user_id), journal.read(txn, user_id) is not None
+            account = self._store.reader.read(txn, [user_id], deleted=deleted).get(user_id)
+            return account, journal.read(txn, user_id) is not None
 
         account, left_behind = await self._store.database.run("synapse_scim_read", read)
-        if not left_behind:
-            return account
-        await self._store.writer.recover(user_id)
-        return await self._read(user_id)
+        if left_behind:
+            await self._store.writer.recover(user_id)
+            account, _ = await self._store.database.run("synapse_scim_read", read)
+        return account
 
     def _check_id(self, resource_id: str) -> None:
         """Refuse what can be no user ID of this server, before the database is asked."""

@@ -24,24 +24,27 @@ from typing import Any
 
 import attrs
 
-from synapse_scim.accounts import (
-    Account,
-    AccountError,
-    AccountGateway,
+from synapse_scim.accounts import Account, AccountError, UserIdTaken
+from synapse_scim.database import Database, Transaction
+from synapse_scim.gateway import AccountGateway
+from synapse_scim.mapping.changes import Plan
+from synapse_scim.steps import (
     DatabaseChange,
     Deactivate,
+    EndSessions,
     FinalChange,
+    HandOver,
     RemoveExternalId,
+    RemovePushers,
     RemoveThreepid,
-    SetDisplayname,
     SetLocked,
     SetPasswordHash,
-    UserIdTaken,
+    SetProfileField,
 )
-from synapse_scim.database import Database, Transaction
-from synapse_scim.mapping.changes import Plan
-from synapse_scim.store import journal
+from synapse_scim.store import journal, photo_orders
 from synapse_scim.store.accounts import ts_ms
+from synapse_scim.store.departures import Departure
+from synapse_scim.store.offboarding import Offboarding
 from synapse_scim.store.records import Records
 
 logger = logging.getLogger(__name__)
@@ -55,11 +58,13 @@ class Writer:
         database: Where both are kept.
         gateway: What the homeserver does.
         records: The module's own rows.
+        offboarding: What is recorded of those who leave and return.
     """
 
     database: Database
     gateway: AccountGateway
     records: Records
+    offboarding: Offboarding
 
     async def create(self, localpart: str, plan: Plan, password_hash: str | None) -> None:
         """Register an account with everything that is planned for it. The caller holds its lock.
@@ -74,6 +79,7 @@ class Writer:
             passwordless=password_hash is None,
             undo=_undo(plan.database_changes),
             final=plan.final_changes,
+            fetch=plan.fetch,
         )
         try:
             await self._transaction("reserve", self._reserve, user_id, plan, entry)
@@ -87,7 +93,7 @@ class Writer:
         _log_unbound(user_id, plan)
 
     async def update(self, account: Account, plan: Plan) -> None:
-        """Change an account as planned. The caller holds its lock.
+        """Change an account as planned; one that SCIM deleted is brought back by that. The caller holds its lock.
 
         Raises:
             AccountError: The homeserver refuses; nothing has changed.
@@ -99,6 +105,7 @@ class Writer:
         entry = journal.Entry(
             certain=not profile,
             former=self.records.columns(account.record) if account.record else None,
+            buried=account.deleted,
             undo=_undo(now) if profile else (),
             profile=profile,
             final=plan.final_changes,
@@ -108,15 +115,23 @@ class Writer:
             for change in profile:
                 await self.gateway.change_profile(user_id, change)
             if profile:
-                await self._transaction("settle", self._settle, user_id, later, entry)
+                await self._transaction("settle", self._settle, account, plan, later, entry)
         await self._finish(user_id, plan.final_changes)
         _log_unbound(user_id, plan)
 
-    async def delete(self, account: Account, *, erase: bool) -> None:
-        """Take an account out of SCIM. Its names are free at once, and it is deactivated. The caller holds its lock.
+    async def delete(
+        self, account: Account, departure: Departure, domain: str, handed_over: tuple[HandOver, ...] = ()
+    ) -> None:
+        """Take an account out of SCIM. Its names are free at once. The caller holds its lock.
+
+        Args:
+            account: The account.
+            departure: What is recorded of it, but for what the account has at the moment.
+            domain: The provisioning domain of the client.
+            handed_over: What hands over the account's rooms, if it is deactivated at once.
 
         Raises:
-            AccountError: A module of the homeserver forbids it; nothing has changed.
+            AccountError: The guard, or a module of the homeserver, forbids it; nothing has changed.
         """
         await self.gateway.check_deactivation(account.user_id)
         changes = (
@@ -124,10 +139,31 @@ class Writer:
             *(RemoveThreepid(threepid) for threepid in sorted(account.threepids)),
             *(RemoveExternalId(external_id) for external_id in sorted(account.external_ids)),
         )
-        final = (Deactivate(erase=erase),)
+        final: tuple[FinalChange, ...] = (
+            (RemovePushers(), EndSessions())
+            if departure.deactivate_at
+            else (*handed_over, Deactivate(erase=departure.erase))
+        )
         async with self._recovering(account.user_id):
-            await self._transaction("delete", self._begin_deletion, account, changes, final)
+            await self._transaction("delete", self._begin_deletion, account, departure, domain, changes, final)
         await self._finish(account.user_id, final)
+
+    async def finish(self, user_id: str, function: Any, *arguments: Any, final: tuple[FinalChange, ...]) -> None:
+        """Do what nothing undoes, recorded in the transaction of a function that decides on it.
+
+        Args:
+            user_id: The account; the caller holds its lock.
+            function: Run in the transaction, with the arguments.
+            arguments: The function's.
+            final: What is done then.
+        """
+
+        def begin(txn: Transaction) -> None:
+            function(txn, *arguments)
+            journal.write(txn, user_id, journal.Entry(certain=True, final=final), ts_ms(self.gateway.now()))
+
+        await self._transaction("begin", begin)
+        await self._finish(user_id, final)
 
     async def recover(self, user_id: str) -> bool:
         """Finish or undo what a failure or a crash left behind at an account. The caller holds its lock.
@@ -205,6 +241,9 @@ class Writer:
     def _show(self, txn: Transaction, user_id: str, entry: journal.Entry) -> None:
         if not self.records.show(txn, user_id):
             self._apply(txn, user_id, (SetLocked(locked=True),))
+            self.offboarding.leave(txn, user_id, frozenset())
+        if entry.fetch is not None:
+            photo_orders.place(txn, user_id, entry.fetch, self.gateway.now())
         if entry.passwordless:
             self._apply(txn, user_id, (SetPasswordHash(None),))
         _go_on(txn, user_id, entry)
@@ -217,27 +256,42 @@ class Writer:
         changes: tuple[DatabaseChange, ...],
         entry: journal.Entry,
     ) -> None:
-        self.records.replace(txn, account.user_id, account.record, plan.record)
+        if plan.leaves:
+            self.offboarding.guard.admit(txn, account.user_id, plan.record.modified)
+        self.records.replace(txn, account.user_id, account.record, plan.record, buried=account.deleted)
         self._apply(txn, account.user_id, changes)
+        if entry.certain:
+            self.offboarding.settle(txn, account, plan)
         if entry.profile or entry.final:
             journal.write(txn, account.user_id, entry, ts_ms(plan.record.modified))
 
     def _settle(
-        self, txn: Transaction, user_id: str, changes: tuple[DatabaseChange, ...], entry: journal.Entry
+        self,
+        txn: Transaction,
+        account: Account,
+        plan: Plan,
+        changes: tuple[DatabaseChange, ...],
+        entry: journal.Entry,
     ) -> None:
-        self._apply(txn, user_id, changes)
-        _go_on(txn, user_id, entry)
+        self._apply(txn, account.user_id, changes)
+        self.offboarding.settle(txn, account, plan)
+        _go_on(txn, account.user_id, entry)
 
     def _begin_deletion(
-        self, txn: Transaction, account: Account, changes: tuple[DatabaseChange, ...], final: tuple[FinalChange, ...]
+        self,
+        txn: Transaction,
+        account: Account,
+        departure: Departure,
+        domain: str,
+        changes: tuple[DatabaseChange, ...],
+        final: tuple[FinalChange, ...],
     ) -> None:
-        now = self.gateway.now()
-        self.records.bury(txn, account, now)
+        self.offboarding.delete(txn, account, departure, domain)
         self._apply(txn, account.user_id, changes)
-        journal.write(txn, account.user_id, journal.Entry(certain=True, final=final), ts_ms(now))
+        journal.write(txn, account.user_id, journal.Entry(certain=True, final=final), ts_ms(departure.left))
 
     def _undo(self, txn: Transaction, user_id: str, entry: journal.Entry) -> None:
-        self.records.restore(txn, user_id, entry.former)
+        self.records.restore(txn, user_id, entry.former, buried=entry.buried)
         self._apply(txn, user_id, entry.undo)
         journal.erase(txn, user_id)
 
@@ -278,8 +332,8 @@ def _undo(changes: tuple[DatabaseChange, ...]) -> tuple[DatabaseChange, ...]:
     return tuple(journal.opposite(change) for change in reversed(changes) if not isinstance(change, SetPasswordHash))
 
 
-def _opposite(change: SetDisplayname) -> SetDisplayname:
-    return SetDisplayname(displayname=change.former or "", former=change.displayname)
+def _opposite(change: SetProfileField) -> SetProfileField:
+    return SetProfileField(field=change.field, value=change.former, former=change.value)
 
 
 def _birthmark(password_hash: str) -> str:

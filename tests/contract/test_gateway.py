@@ -10,15 +10,9 @@ from scim2_models import Context
 from synapse_scim.accounts import (
     Account,
     AccountChangeRefused,
-    AddExternalId,
-    AddThreepid,
-    DatabaseChange,
     ExternalId,
     ExternalIdTaken,
     InvalidUserId,
-    ProfileChange,
-    RemoveExternalId,
-    RemoveThreepid,
     Threepid,
     ThreepidTaken,
     UserIdTaken,
@@ -27,8 +21,16 @@ from synapse_scim.application import Application, build
 from synapse_scim.config import Config
 from synapse_scim.homeserver.database import HomeserverDatabase
 from synapse_scim.homeserver.gateway import SynapseAccounts
-from synapse_scim.mapping.changes import WantedUser
 from synapse_scim.mapping.identifiers import fold
+from synapse_scim.mapping.wanted import WantedUser
+from synapse_scim.steps import (
+    AddExternalId,
+    AddThreepid,
+    DatabaseChange,
+    ProfileChange,
+    RemoveExternalId,
+    RemoveThreepid,
+)
 from synapse_scim.store.creation import Found
 from synapse_scim.store.errors import UnavailableException
 from synapse_scim.store.rights import Rights
@@ -46,7 +48,7 @@ SUBJECT = ExternalId("oidc", "7")
 
 async def applied(homeserver: LocalHomeserver, user_id: str, *changes: DatabaseChange) -> None:
     """Make changes in one transaction."""
-    gateway = SynapseAccounts(homeserver.hs)
+    gateway = SynapseAccounts(homeserver.hs, max_photo_size=0)
 
     def apply(txn: object) -> None:
         for change in changes:
@@ -68,7 +70,7 @@ async def opened_by(homeserver: LocalHomeserver, external_id: ExternalId) -> str
 
 async def test_a_user_id_is_given_once(homeserver: LocalHomeserver) -> None:
     """Who comes second is told that it is taken, in whatever case it is asked for; other names that cannot be, why."""
-    gateway = SynapseAccounts(homeserver.hs)
+    gateway = SynapseAccounts(homeserver.hs, max_photo_size=0)
     await gateway.register("ann", "Ann", "hash")
 
     with pytest.raises(UserIdTaken, match=f"{ANN} is taken"):
@@ -193,7 +195,7 @@ def renaming(application: Application) -> ProfileChange:
 async def test_a_profile_change_can_be_repeated_or_refused(homeserver: LocalHomeserver) -> None:
     """Repeating it does no harm, and what the homeserver refuses is an error of the module's own."""
     application = build(Config(), homeserver.hs)
-    change, gateway = renaming(application), SynapseAccounts(homeserver.hs)
+    change, gateway = renaming(application), SynapseAccounts(homeserver.hs, max_photo_size=0)
     await homeserver.register("ann", display_name="Ann")
 
     with homeserver._context():
@@ -210,7 +212,7 @@ async def test_a_profile_change_can_be_repeated_or_refused(homeserver: LocalHome
 
 async def test_has_password_knows_the_password(homeserver: LocalHomeserver) -> None:
     """An account without one has none, whatever is asked."""
-    gateway = SynapseAccounts(homeserver.hs)
+    gateway = SynapseAccounts(homeserver.hs, max_photo_size=0)
     await homeserver.register("ann", password="correct horse")
     await homeserver.register("bob")
 

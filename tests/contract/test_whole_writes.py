@@ -15,6 +15,7 @@ from synapse_scim.config import Config, Sso
 from synapse_scim.homeserver.database import HomeserverDatabase
 from synapse_scim.homeserver.gateway import SynapseAccounts
 from synapse_scim.mapping.identifiers import fold
+from synapse_scim.store.errors import scim_errors
 from synapse_scim.store.rights import Rights
 from synapse_scim.store.users import UserStorage
 from synapse_scim.subject import Subject
@@ -100,6 +101,33 @@ class Person:
         """Delete the account."""
         await self.users.delete(self.user_type, self.user_id)
 
+    async def disable(self) -> None:
+        """Disable the account, as the User that it was changed to."""
+        await self._set_active(active=False)
+
+    async def expire(self) -> None:
+        """Let the time pass in which the account is only locked."""
+        store = self.application.store
+        with scim_errors():
+            await store.database.run("test_expire", _make_due)
+            for user_id in await store.writer.unfinished():
+                await store.writer.recover(user_id)
+            await store.leavers.deactivate_due()
+
+    async def enable(self) -> None:
+        """Enable the account again."""
+        await self._set_active(active=True)
+
+    async def revive(self) -> None:
+        """Make an account for the person who was deleted."""
+        user = self.user(externalId=f"{self.name}-other", displayName="Annie", photos=[{"value": "mxc://x/face"}])
+        await self.users.create(self.user_type, user)
+
+    async def _set_active(self, *, active: bool) -> None:
+        user = await self.users.get(self.user_type, self.user_id)
+        user.active = active  # type: ignore[attr-defined]
+        await self.users.update(self.user_type, user)
+
     async def state(self, homeserver: LocalHomeserver) -> str:
         """Return everything that anybody sees of the account, without the person's name."""
         store = homeserver.hs.get_datastores().main
@@ -109,21 +137,42 @@ class Person:
         accounts = await store.db_pool.simple_select_list(
             "users", {"name": self.user_id}, ("locked", "deactivated", "password_hash")
         )
-        profiles = await store.db_pool.simple_select_list("profiles", {"full_user_id": self.user_id}, ("displayname",))
+        departures = await store.db_pool.simple_select_list(
+            "synapse_scim_departures", {"user_id": self.user_id}, ("deactivate_ts", "departure")
+        )
+        profiles = await store.db_pool.simple_select_list(
+            "profiles", {"full_user_id": self.user_id}, ("displayname", "avatar_url")
+        )
         seen = {
             "published": published,
             "accounts": [
                 (bool(locked), deactivated, password_hash is None) for locked, deactivated, password_hash in accounts
             ],
             "profiles": profiles,
+            "departures": [(deactivate_ts is None, departure) for deactivate_ts, departure in departures],
             "threepids": sorted((t.medium, t.address) for t in await store.user_get_threepids(self.user_id)),
             "external_ids": sorted(await store.get_external_ids_by_user(self.user_id)),
         }
         return json.dumps(seen, sort_keys=True).replace(self.name, "NAME").replace(self.phone_number, "NUMBER")
 
 
-OPERATIONS: dict[str, tuple[str, ...]] = {"create": (), "change": ("create",), "delete": ("create", "change")}
+def _make_due(txn: Any) -> None:
+    txn.execute("UPDATE synapse_scim_departures SET deactivate_ts = 0 WHERE deactivate_ts IS NOT NULL")
+
+
+OPERATIONS: dict[str, tuple[str, ...]] = {
+    "create": (),
+    "change": ("create",),
+    "delete": ("create", "change"),
+    "disable": ("create", "change"),
+    "expire": ("create", "change", "disable"),
+    "enable": ("create", "change", "disable", "expire"),
+    "revive": ("create", "change", "delete"),
+}
 """What is tried, and what has to happen before."""
+
+IMPOSSIBLE_TWICE = {"create": UniquenessException, "revive": UniquenessException, "delete": NotFoundException}
+"""How it is refused to repeat what has happened already."""
 
 
 async def prepared(homeserver: LocalHomeserver, operation: str, name: str, steps: Steps | None = None) -> Person:
@@ -206,9 +255,9 @@ async def repeated(homeserver: LocalHomeserver, person: Person, operation: str, 
     """Repeat a request, and check that its state is the new one and that nothing is left behind."""
     try:
         await getattr(person, operation)()
-    except (UniquenessException, NotFoundException):
+    except SCIMException as error:
         # It had happened already; then it must have happened whole.
-        assert operation in {"create", "delete"}
+        assert isinstance(error, IMPOSSIBLE_TWICE.get(operation, type(None)))  # noqa: PT017 - or it succeeds
     assert await person.state(homeserver) == new
     await person.application.maintenance.start()
     assert await person.state(homeserver) == new

@@ -59,7 +59,7 @@ class Steps:
 class FailingGateway:
     """The real gateway, whose coroutines are steps."""
 
-    _STEPS = frozenset({"register", "change_profile", "finish", "check_deactivation"})
+    _STEPS = frozenset({"register", "change_profile", "finish", "check_deactivation", "wait_until_parted"})
 
     def __init__(self, gateway: Any, steps: Steps) -> None:
         """Wrap a gateway."""

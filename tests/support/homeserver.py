@@ -28,6 +28,8 @@ _HARMLESS_ERRORS = (
     # Whoever cancels a running task takes it off the list, and so does the task. It happens when a display name changes
     # while an earlier change is still being carried into rooms.
     "Background process 'task-.*' threw an exception(?s:.*)_running_tasks.pop(?s:.*)KeyError",
+    # The same, cut off by the end of the homeserver.
+    "Background process 'task-.*' threw an exception(?s:.*)CancelledError",
 )
 
 

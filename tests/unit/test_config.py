@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,14 +12,14 @@ from synapse.module_api.errors import ConfigError
 
 from synapse_scim import ScimModule
 from synapse_scim.config import Config, ConfigurationError, parse
-from synapse_scim.homeserver.settings import parse_size
+from synapse_scim.homeserver.settings import parse_duration_ms, parse_size
 
 SECRET = "hunter2"
 
 
 def parsed(**raw: Any) -> Config:
     """Return what a configuration means."""
-    return parse(raw, parse_size=parse_size)
+    return parse(raw, parse_size=parse_size, parse_duration_ms=parse_duration_ms)
 
 
 def test_an_empty_configuration_gives_the_defaults() -> None:
@@ -39,6 +40,40 @@ def test_an_empty_configuration_gives_the_defaults() -> None:
         8 * 1024,
     )
     assert config.cursor_secret_path is None
+    assert config.profile_fields == {}
+    assert (config.inactive.deactivate_after, config.inactive.end_sessions) == (timedelta(days=30), False)
+    assert (config.deleted.deactivate_after, config.deleted.erase) == (timedelta(0), False)
+    assert (config.deleted.revive_within, config.deleted.forget_after) == (timedelta(days=90), timedelta(days=365))
+    guard = config.guard
+    assert (guard.window, guard.share, guard.count, guard.at_least) == (timedelta(hours=1), 0.2, None, 20)
+    assert (config.room_succession.enabled, config.room_succession.successor) == (False, None)
+    assert (config.photos.fetch, config.photos.max_size) == (True, 5 * 1024 * 1024)
+    assert config.reconcile == timedelta(minutes=10)
+
+
+@pytest.mark.parametrize(
+    ("most", "share", "count"),
+    [("5%", 0.05, None), ("12.5 %", 0.125, None), (7, None, 7), (0, None, 0), (None, None, None)],
+)
+def test_the_guard_counts_or_shares(most: object, share: float | None, count: int | None) -> None:
+    """`guard.max` is a number of accounts, a share of them, or no guard at all."""
+    guard = parsed(guard={"max": most, "window": "2h", "at_least": 3}).guard
+
+    assert (guard.share, guard.count, guard.window, guard.at_least) == (share, count, timedelta(hours=2), 3)
+
+
+def test_durations_are_read_as_synapse_reads_them() -> None:
+    """With a unit, or in milliseconds; who is disabled may be left so."""
+    config = parsed(
+        inactive={"deactivate_after": "never", "end_sessions": True},
+        deleted={"deactivate_after": "1w", "erase": True, "revive_within": 0, "forget_after": 1500},
+        reconcile="30s",
+    )
+
+    assert (config.inactive.deactivate_after, config.inactive.end_sessions) == (None, True)
+    assert (config.deleted.deactivate_after, config.deleted.erase) == (timedelta(days=7), True)
+    assert (config.deleted.revive_within, config.deleted.forget_after) == (timedelta(0), timedelta(seconds=1.5))
+    assert config.reconcile == timedelta(seconds=30)
 
 
 def test_nulls_that_stand_for_the_defaults() -> None:
@@ -72,6 +107,9 @@ def test_every_setting_is_read() -> None:
         password={"end_sessions": False},
         limits={"page_size": 5, "bulk_operations": 6, "body_size": 7, "bulk_body_size": "2K", "filter_length": "1M"},
         cursor_secret_path="cursor.key",
+        profile_fields={"m.tz": "timezone"},
+        room_succession={"enabled": True, "successor": "@boss:example.org"},
+        photos={"fetch": False, "max_size": "1K"},
     )
 
     assert (config.stable_prefix, config.unstable_prefix, config.read_only) == (False, False, True)
@@ -88,6 +126,9 @@ def test_every_setting_is_read() -> None:
     assert (config.limits.page_size, config.limits.bulk_operations) == (5, 6)
     assert (config.limits.body_size, config.limits.bulk_body_size, config.limits.filter_length) == (7, 2048, 1024**2)
     assert config.cursor_secret_path == "cursor.key"
+    assert config.profile_fields == {"m.tz": "timezone"}
+    assert (config.room_succession.enabled, config.room_succession.successor) == (True, "@boss:example.org")
+    assert (config.photos.fetch, config.photos.max_size) == (False, 1024)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +159,7 @@ WRONG: list[tuple[dict[Any, Any], tuple[str, ...], str]] = [
     ({"visibilty": SECRET}, ("visibilty",), "did you mean 'visibility'?"),
     ({"zzzz": SECRET}, ("zzzz",), "known here are admin_tokens, adopt, "),
     ({5: SECRET}, ("5",), "not a setting"),
-    ({"guard": {"max": SECRET}}, ("guard",), "not a setting that this version knows"),
+    ({"trace": {"client": SECRET}}, ("trace",), "not a setting that this version knows"),
     ({"threepids": {"mail": SECRET}}, ("threepids", "mail"), "did you mean 'email'?"),
     ({"sso": {"provider": SECRET}}, ("sso", "provider"), "known here are domains, idp_id"),
     ({"limits": {"page_sise": SECRET}}, ("limits", "page_sise"), "did you mean 'page_size'?"),
@@ -155,10 +196,34 @@ WRONG: list[tuple[dict[Any, Any], tuple[str, ...], str]] = [
     ({"protected": ["@ann:.*", "(hunter2"]}, ("protected", "<item 1>"), "is not a valid regular expression"),
     ({"protected": ["hunter2{99999999999}"]}, ("protected", "<item 0>"), "is not a valid regular expression"),
     *(
-        ({"limits": {key: size}}, ("limits", key), "must be a size in bytes, such as 65536 or 4M")
-        for key in ("body_size", "bulk_body_size", "filter_length")
+        ({section: {key: size}}, (section, key), "must be a size in bytes, such as 65536 or 4M")
+        for section, key in (
+            ("limits", "body_size"),
+            ("limits", "bulk_body_size"),
+            ("limits", "filter_length"),
+            ("photos", "max_size"),
+        )
         for size in (SECRET, "", "M", "1.5M", "0", "0K", "-4M")
     ),
+    *(
+        ({section: {key: duration}}, (section, key), "must be a duration, such as 30d, 12h or 10m")
+        for section, key in (
+            ("inactive", "deactivate_after"),
+            ("deleted", "revive_within"),
+            ("deleted", "forget_after"),
+            ("guard", "window"),
+        )
+        for duration in (SECRET, "", "d", "1.5h", "-1s", "9" * 30)
+    ),
+    ({"reconcile": SECRET}, ("reconcile",), "must be a duration"),
+    ({"deleted": {"deactivate_after": "never"}}, ("deleted", "deactivate_after"), "must be a duration"),
+    ({"inactive": {"deactivate_after": -1}}, ("inactive", "deactivate_after"), "must be at least 0"),
+    *(
+        ({"guard": {"max": most}}, ("guard", "max"), "must be a number of accounts, a share such as 20%, or null")
+        for most in (SECRET, "", "20", "101%", "-5%", "%")
+    ),
+    ({"guard": {"max": -1}}, ("guard", "max"), "must be at least 0"),
+    ({"profile_fields": {"m.tz": ""}}, ("profile_fields", "m.tz"), "must not be empty"),
 ]
 
 
@@ -168,7 +233,7 @@ def test_a_wrong_setting_is_named_and_its_value_is_not(
 ) -> None:
     """The error has the path of the setting and what is wrong with it, and never a value: that may be a secret."""
     with pytest.raises(ConfigurationError) as refused:
-        parse(raw, parse_size=parse_size)
+        parse(raw, parse_size=parse_size, parse_duration_ms=parse_duration_ms)
 
     assert refused.value.path == path
     assert message in str(refused.value)

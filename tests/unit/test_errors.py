@@ -6,7 +6,7 @@ import pytest
 from scim2_models import SCIMException
 
 from synapse_scim import accounts
-from synapse_scim.store.errors import UnavailableException, scim_errors
+from synapse_scim.store.errors import LaterException, scim_errors
 
 ANSWERS: dict[type[accounts.AccountError], tuple[int, str | None]] = {
     accounts.AccountNotFound: (404, None),
@@ -19,7 +19,12 @@ ANSWERS: dict[type[accounts.AccountError], tuple[int, str | None]] = {
     accounts.AccountChangeRefused: (403, None),
     accounts.AccountProtected: (403, None),
     accounts.AccountChanged: (412, None),
+    accounts.GuardRefused: (429, None),
     accounts.Unavailable: (503, None),
+}
+LATER: dict[type[accounts.AccountError], accounts.AccountError] = {
+    accounts.GuardRefused: accounts.GuardRefused("so it is", 7),
+    accounts.Unavailable: accounts.Unavailable("so it is", 7),
 }
 
 
@@ -27,16 +32,17 @@ ANSWERS: dict[type[accounts.AccountError], tuple[int, str | None]] = {
 def test_every_error_has_an_answer(error: type[accounts.AccountError]) -> None:
     """Each error has the status and the scimType of RFC 7644 §3.12, and keeps its message."""
     with pytest.raises(SCIMException) as answered, scim_errors():
-        raise error("so it is")
+        raise LATER.get(error) or error("so it is")
 
     assert (answered.value.status, answered.value.scim_type or None) == ANSWERS[error]
     assert answered.value.detail == "so it is"
 
 
-def test_a_server_that_is_not_available_says_when_to_ask_again() -> None:
+@pytest.mark.parametrize("error", LATER.values(), ids=lambda error: type(error).__name__)
+def test_what_may_not_last_says_when_to_ask_again(error: accounts.AccountError) -> None:
     """The seconds go on to the answer (RFC 9110 §10.2.3)."""
-    with pytest.raises(UnavailableException) as answered, scim_errors():
-        raise accounts.Unavailable("later", retry_after_s=7)
+    with pytest.raises(LaterException) as answered, scim_errors():
+        raise error
 
     assert answered.value.retry_after_s == 7
 

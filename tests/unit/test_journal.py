@@ -9,20 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synapse_scim.accounts import (
+from synapse_scim.accounts import ExternalId, Pusher, Threepid
+from synapse_scim.database import Transaction
+from synapse_scim.steps import (
     AddExternalId,
     AddThreepid,
     DatabaseChange,
-    ExternalId,
     FinalChange,
     ProfileChange,
     RemoveExternalId,
     RemoveThreepid,
     SetLocked,
     SetPasswordHash,
-    Threepid,
 )
-from synapse_scim.database import Transaction
 from synapse_scim.store import journal
 from synapse_scim.store.schema import STEPS
 
@@ -31,6 +30,10 @@ SUBJECT = ExternalId("oidc", "7")
 
 # What each change is made of stands in its annotations.
 st.register_type_strategy(Threepid, st.builds(Threepid, st.sampled_from(["email", "msisdn"]), st.text()))
+st.register_type_strategy(
+    Pusher,
+    st.builds(Pusher, device_id=st.none() | st.text(), settings=st.dictionaries(st.text(), st.none() | st.text())),
+)
 UNDOABLE = [change for change in get_args(DatabaseChange) if change is not SetPasswordHash]
 PROFILE = get_args(ProfileChange) or (ProfileChange,)
 
@@ -45,6 +48,8 @@ ENTRIES = st.builds(
     birthmark=st.none() | st.text(),
     passwordless=st.booleans(),
     certain=st.booleans(),
+    buried=st.booleans(),
+    fetch=st.none() | st.text(),
     former=st.none() | st.tuples(st.text(), st.none(), st.integers()),
     undo=changes(*UNDOABLE),
     profile=changes(*PROFILE),

@@ -195,9 +195,9 @@ class Admin:
         await admin._until_scim_answers()
         return admin
 
-    async def restart(self) -> Self:
-        """Restart the homeserver, and return the server admin of the new one."""
-        await self.homeserver.restart()
+    async def restart(self, config: Mapping[str, Any] | None = None) -> Self:
+        """Restart the homeserver, with changes to its configuration, and return the server admin of the new one."""
+        await self.homeserver.restart(config)
         admin = type(self)(self.homeserver, self.token)
         await admin._until_scim_answers()
         return admin

@@ -86,12 +86,12 @@ async def test_nothing_is_published_that_is_not_announced(scim: Scim, synapse: S
 
 
 async def test_what_is_not_kept_is_not_announced(scim: Scim) -> None:
-    """There are no Groups, no photos yet, and nothing of the Matrix extension can be written (the documentation)."""
+    """There are no Groups, and nothing of the Matrix extension can be written (the documentation)."""
     schemas = await announced(scim)
     types = assert_scim(await scim.get("/ResourceTypes"), 200)
 
     assert set(schemas) == {USER, ENTERPRISE, MATRIX}
-    assert not {"groups", "photos"} & {attribute["name"] for attribute in schemas[USER]["attributes"]}
+    assert "groups" not in {attribute["name"] for attribute in schemas[USER]["attributes"]}
     assert {attribute["mutability"] for attribute in schemas[MATRIX]["attributes"]} == {"readOnly"}
     assert {attribute["name"] for attribute in schemas[MATRIX]["attributes"]} == {
         "userId",

@@ -11,11 +11,13 @@ from scim2_models import Context, Resource
 from synapse.util.threepids import validate_email
 
 from synapse_scim.accounts import Account, ExternalId, Threepid
-from synapse_scim.config import Config, Sso, Threepids
-from synapse_scim.mapping.changes import Plan, Planner, WantedUser
+from synapse_scim.config import Config, Inactive, Sso, Threepids
+from synapse_scim.mapping.changes import Plan, Planner
+from synapse_scim.mapping.profile import ProfileMapping
 from synapse_scim.mapping.schema import ENTERPRISE_SCHEMA, USER_SCHEMA
 from synapse_scim.mapping.threepids import ThreepidMapping
 from synapse_scim.mapping.user import UserMapping
+from synapse_scim.mapping.wanted import WantedUser
 from synapse_scim.protocol.provider import composed_user, provider
 
 THEN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -24,7 +26,7 @@ NOW = datetime(2026, 2, 1, tzinfo=UTC)
 MODEL = composed_user(provider(Config(), passwords=True))
 THREEPIDS = ThreepidMapping(Threepids(), validate_email)
 USERS = UserMapping("example.org", THREEPIDS, Sso(providers={"default": "oidc"}))
-PLANNER = Planner(users=USERS, display_name=None, end_sessions=True)
+PLANNER = Planner(users=USERS, profiles=ProfileMapping(), end_sessions=True, inactive=Inactive())
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), min_size=1, max_size=12)
 EMAILS = ("ann@corp.example", "Ann.Lee@Home.Example", "Stra\u00dfe@x.example", "a@b.example")

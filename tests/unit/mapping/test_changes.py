@@ -10,21 +10,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scim2_models import InvalidValueException
 
-from synapse_scim.accounts import (
-    Account,
+from synapse_scim.accounts import Account, ExternalId, Threepid
+from synapse_scim.config import TEMPLATES
+from synapse_scim.mapping.changes import Plan
+from synapse_scim.mapping.profile import ProfileMapping
+from synapse_scim.mapping.schema import MATRIX_SCHEMA, USER_SCHEMA
+from synapse_scim.mapping.wanted import WantedUser
+from synapse_scim.steps import (
     AddExternalId,
     AddThreepid,
     EndSessions,
-    ExternalId,
     RemoveExternalId,
     RemoveThreepid,
     SetLocked,
     SetPasswordHash,
-    Threepid,
 )
-from synapse_scim.config import TEMPLATES
-from synapse_scim.mapping.changes import Plan, Planner, WantedUser
-from synapse_scim.mapping.schema import MATRIX_SCHEMA, USER_SCHEMA
 from tests.unit.mapping.people import (
     NOW,
     PLANNER,
@@ -174,7 +174,7 @@ def test_a_domain_without_provider_has_no_external_ids() -> None:
 def test_a_new_password_ends_the_sessions_if_so_configured(*, end_sessions: bool) -> None:
     """The hash is written last of the changes that can be undone, and sessions end after it."""
     account = created(user_with())
-    plan = Planner(users=USERS, display_name=None, end_sessions=end_sessions).update(
+    plan = attrs.evolve(PLANNER, end_sessions=end_sessions).update(
         account,
         WantedUser.from_resource(read_back(account)),
         domain="default",
@@ -282,7 +282,7 @@ def test_an_empty_password_is_none() -> None:
 )
 def test_the_first_that_says_something_is_the_display_name(user: dict[str, Any], displayname: str) -> None:
     """`displayName`, `name.formatted`, given and family name, userName: in this order."""
-    assert PLANNER.displayname({"userName": "ann", **user}) == displayname
+    assert ProfileMapping().displayname({"userName": "ann", **user}) == displayname
 
 
 @pytest.mark.parametrize(
@@ -295,13 +295,13 @@ def test_the_first_that_says_something_is_the_display_name(user: dict[str, Any],
 )
 def test_a_template_makes_the_display_name(template: str, displayname: str) -> None:
     """The configured template decides; where it gives nothing, the userName stands in."""
-    planner = attrs.evolve(PLANNER, display_name=TEMPLATES.from_string(template))
+    profiles = ProfileMapping(display_name=TEMPLATES.from_string(template))
 
-    assert planner.displayname({"userName": "ann", "name": {"givenName": "Ann", "familyName": "Lee"}}) == displayname
+    assert profiles.displayname({"userName": "ann", "name": {"givenName": "Ann", "familyName": "Lee"}}) == displayname
 
 
 def test_a_display_name_is_bounded() -> None:
     """Matrix takes 256 characters, and more are refused by name, whatever they are made of."""
     for user in ({"displayName": "x" * 257}, {"name": {"givenName": "x" * 200, "familyName": "x" * 200}}):
         with pytest.raises(InvalidValueException, match="displayName"):
-            PLANNER.displayname({"userName": "ann", **user})
+            ProfileMapping().displayname({"userName": "ann", **user})

@@ -1,0 +1,150 @@
+"""Photos of Users as avatars of Matrix profiles."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from datetime import timedelta
+
+import attrs
+from scim2_models import InvalidValueException
+
+from synapse_scim.accounts import Account, AccountChangeRefused, AccountError
+from synapse_scim.database import Database, Transaction
+from synapse_scim.gateway import AccountGateway
+from synapse_scim.mapping.changes import Plan
+from synapse_scim.mapping.profile import AVATAR_URL, chosen_photo
+from synapse_scim.mapping.wanted import WantedUser
+from synapse_scim.steps import SetProfileField
+from synapse_scim.store import photo_orders
+from synapse_scim.store.accounts import AccountReader
+from synapse_scim.store.photo_orders import Order
+from synapse_scim.store.writes import Writer
+
+logger = logging.getLogger(__name__)
+
+_FIRST_PAUSE = timedelta(minutes=1)
+_LONGEST_PAUSE = timedelta(days=1)
+_ATTEMPTS = 12
+
+
+@attrs.frozen(kw_only=True)
+class Photos:
+    """Stores and fetches photos.
+
+    Attributes:
+        database: Where it stands what is to be fetched.
+        gateway: What the homeserver does.
+        reader: Reads accounts.
+        writer: Writes them.
+    """
+
+    database: Database
+    gateway: AccountGateway
+    reader: AccountReader
+    writer: Writer
+
+    async def stored(self, user_id: str, wanted: WantedUser, account: Account | None) -> WantedUser:
+        """Return a wanted User whose `data:` photos are stored, and are `mxc:` ones by that.
+
+        The one that the avatar was made of is not stored again, since clients send it with every PUT.
+
+        Args:
+            user_id: Whose photos they are.
+            wanted: The User.
+            account: The account, if it exists already.
+
+        Raises:
+            InvalidValueException: A `data:` URL holds no image that the homeserver takes.
+            Unavailable: This process of the homeserver cannot store media.
+        """
+        photos = wanted.attributes.get("photos") or ()
+        if not any(_is_data(photo.get("value")) for photo in photos):
+            return wanted
+        chosen = chosen_photo(photos)
+        record = account.record if account else None
+        kept, made_of = [], wanted.photo
+        for photo in photos:
+            source = photo.get("value")
+            if not _is_data(source):
+                kept.append(photo)
+                continue
+            digest = f"sha256:{hashlib.sha256(source.encode()).hexdigest()}"
+            if record and account and record.photo == digest and record.avatar_url == account.avatar_url:
+                stored = record.avatar_url
+            else:
+                stored = await self._store(user_id, source)
+            kept.append({**photo, "value": stored})
+            made_of = digest if source == chosen else made_of
+        return attrs.evolve(wanted, attributes={**wanted.attributes, "photos": kept}, photo=made_of)
+
+    async def _store(self, user_id: str, source: str) -> str:
+        try:
+            return await self.gateway.store_photo(user_id, source)
+        except AccountChangeRefused as error:
+            raise InvalidValueException(detail=f"'photos.value': {error}") from error
+
+    def fetch_soon(self) -> None:
+        """Fetch in the background what has been ordered."""
+        self.gateway.run_in_background("synapse_scim_photos", self.fetch_due)
+
+    async def fetch_due(self) -> None:
+        """Fetch what has been ordered. A process that cannot store media leaves that to one that can."""
+        if not self.gateway.stores_photos:
+            return
+        for order in await self.database.run("synapse_scim_photos", photo_orders.due, self.gateway.now()):
+            pause = min(_FIRST_PAUSE * 4**order.attempts, _LONGEST_PAUSE)
+            # Before the attempt: however it ends, the order does not stand in the way of others.
+            await self.database.run(
+                "synapse_scim_photo_later", photo_orders.postpone, order, self.gateway.now() + pause
+            )
+            try:
+                await self._fetch(order)
+            except AccountError as error:
+                is_last = isinstance(error, AccountChangeRefused) or order.attempts + 1 >= _ATTEMPTS
+                logger.warning(
+                    "The photo of %s could not be fetched, and %s: %s",
+                    order.user_id,
+                    "will not be" if is_last else f"will be tried again in {pause}",
+                    error,
+                )
+                if is_last:
+                    await self.database.run("synapse_scim_photo_end", photo_orders.cancel, order.user_id)
+
+    async def _fetch(self, order: Order) -> None:
+        if await self._wanted(order) is None:
+            await self.database.run("synapse_scim_photo_end", photo_orders.cancel, order.user_id)
+            return
+        avatar_url = await self.gateway.store_photo(order.user_id, order.source)
+        async with self.database.lock(order.user_id):
+            await self.writer.recover(order.user_id)
+            account = await self._wanted(order)
+            if account is None or account.record is None:
+                return
+            record = attrs.evolve(
+                account.record,
+                avatar_url=avatar_url,
+                photo=order.source,
+                modified=max(self.gateway.now(), account.record.modified),
+                revision=account.record.revision + 1,
+            )
+            change = SetProfileField(field=AVATAR_URL, value=avatar_url, former=account.avatar_url)
+            await self.writer.update(account, Plan(record=record, profile_changes=(change,)))
+        await self.database.run("synapse_scim_photo_end", photo_orders.cancel, order.user_id)
+
+    async def _wanted(self, order: Order) -> Account | None:
+        """Return the account that an order is for, if its User still has that photo, and the avatar not yet."""
+
+        def read(txn: Transaction) -> Account | None:
+            return self.reader.read(txn, [order.user_id]).get(order.user_id)
+
+        account = await self.database.run("synapse_scim_photo_of", read)
+        if account is None or account.record is None:
+            return None
+        is_present = chosen_photo(account.record.attributes.get("photos") or ()) == order.source
+        is_made = account.record.photo == order.source and account.record.avatar_url == account.avatar_url
+        return account if is_present and not is_made else None
+
+
+def _is_data(source: object) -> bool:
+    return isinstance(source, str) and source[:5].lower() == "data:"

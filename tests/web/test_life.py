@@ -1,0 +1,389 @@
+"""The life of an account: one test for each row of the table in `docs/life.md`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from synapse_scim.application import build
+from synapse_scim.module import ScimModule
+from tests.web.clients import MATRIX, Admin, assert_error, new_user, until, url_of, without_meta
+
+pytestmark = pytest.mark.usefixtures("engine")
+
+OFF = {"op": "replace", "path": "active", "value": False}
+ON = {"op": "replace", "path": "active", "value": True}
+PERSON: dict[str, Any] = {
+    "externalId": "7",
+    "displayName": "Ann",
+    "password": "correct horse",
+    "title": "Boss",
+    "emails": [{"value": "ann@corp.example", "type": "work", "primary": True}],
+    "phoneNumbers": [{"value": "+49 30 123456"}],
+}
+ANN = "@ann:example.org"
+OWN_EMAIL = "private@x.example"
+
+at_once = pytest.mark.homeserver(module_config={"inactive": {"deactivate_after": 0}})
+
+
+class Life:
+    """What happens to `@ann:example.org`, seen from outside."""
+
+    def __init__(self, admin: Admin) -> None:
+        """Watch a homeserver."""
+        self.admin = admin
+        self.scim, self.synapse = admin.scim, admin.synapse
+        self._pool = admin.homeserver.hs.get_datastores().main.db_pool
+
+    async def join(self, **attributes: Any) -> dict[str, Any]:
+        """Make Ann, who then binds an e-mail address of her own."""
+        ann = await self.scim.create("ann", **PERSON | attributes)
+        await self.synapse.change(
+            ANN,
+            threepids=[
+                {"medium": "email", "address": "ann@corp.example"},
+                {"medium": "msisdn", "address": "4930123456"},
+                {"medium": "email", "address": OWN_EMAIL},
+            ],
+        )
+        return await self.scim.read(ann["id"])
+
+    async def pass_time(self, days: int, config: dict[str, Any] | None = None) -> None:
+        """Let time pass, for those who left, and do what is due then, as the next start of the homeserver does."""
+        ms = days * 24 * 60 * 60 * 1000
+
+        def earlier(txn: Any) -> None:
+            txn.execute(
+                "UPDATE synapse_scim_departures SET left_ts = left_ts - ?, deactivate_ts = deactivate_ts - ?", (ms, ms)
+            )
+
+        await self._pool.runInteraction("earlier", earlier)
+        await build(ScimModule.parse_config(config or {}), self.admin.homeserver.hs).maintenance.start()
+
+    async def add_pusher(self, token: str, pushkey: str = "key") -> None:
+        """Let Ann's device be notified through a push gateway."""
+        body = {
+            "kind": "http",
+            "app_id": "app",
+            "pushkey": pushkey,
+            "app_display_name": "App",
+            "device_display_name": "Phone",
+            "lang": "en",
+            "data": {"url": "https://push.example/_matrix/push/v1/notify", "format": "event_id_only"},
+        }
+        answer = await self.as_ann("POST", "/_matrix/client/v3/pushers/set", token, body)
+        assert answer.status == 200, answer.body
+
+    async def pushers(self) -> list[dict[str, Any]]:
+        """Return Ann's pushers as Synapse keeps them, but for what differs with each."""
+        pushers = await self.admin.homeserver.hs.get_datastores().main.get_pushers_by_user_id(ANN)
+        return [pusher.as_dict() for pusher in pushers]
+
+    async def as_ann(self, method: str, path: str, token: str, body: Any = None) -> Any:
+        """Send a request as Ann."""
+        return await self.synapse.request(method, path, body, headers={"Authorization": f"Bearer {token}"})
+
+    async def tables(self) -> str:
+        """Return everything that the module's tables hold, as text."""
+        kept = []
+        for table in ("users", "values", "writes", "departures", "guard", "photos"):
+            rows = await self._pool.runInteraction("rows", _all_rows, f"synapse_scim_{table}")
+            kept.append(json.dumps([[str(value) for value in row] for row in rows]))
+        return "\n".join(kept)
+
+
+def _all_rows(txn: Any, table: str) -> list[Any]:
+    txn.execute(f"SELECT * FROM {table}")  # noqa: S608 - the names are above
+    rows: list[Any] = txn.fetchall()
+    return rows
+
+
+@pytest.fixture
+def life(admin: Admin) -> Life:
+    """Ann's life, on each engine."""
+    return Life(admin)
+
+
+async def test_joining(life: Life) -> None:
+    """A POST makes an account with name, identifiers and password, ready for the first login."""
+    ann = await life.scim.create("ann", **PERSON)
+
+    account = await life.synapse.account(ANN)
+    assert (ann["id"], account["displayname"], account["deactivated"]) == (ANN, "Ann", False)
+    assert await life.synapse.threepids(ANN) == {("email", "ann@corp.example"), ("msisdn", "4930123456")}
+    assert (await life.synapse.login("ann", "correct horse")).status == 200
+
+
+async def test_renaming(life: Life) -> None:
+    """A new userName changes what SCIM calls the person; the Matrix user ID, and all that hangs on it, stays."""
+    await life.join()
+
+    renamed = await life.scim.patched(ANN, {"op": "replace", "path": "userName", "value": "ann.lee"})
+
+    assert (renamed["id"], renamed["userName"], renamed["displayName"]) == (ANN, "ann.lee", "Ann")
+    assert (await life.synapse.login("ann", "correct horse")).status == 200
+
+
+async def test_changing_the_address(life: Life) -> None:
+    """SCIM's address is exchanged; an address that the person bound stays theirs."""
+    await life.join()
+
+    await life.scim.patched(ANN, {"op": "replace", "path": 'emails[type eq "work"].value', "value": "lee@corp.example"})
+
+    assert await life.synapse.threepids(ANN) == {
+        ("email", "lee@corp.example"),
+        ("email", OWN_EMAIL),
+        ("msisdn", "4930123456"),
+    }
+
+
+async def test_disabling_and_enabling_in_time(life: Life) -> None:
+    """Within the time everything comes back: sessions, pushers, identifiers, password."""
+    await life.join()
+    token = await life.synapse.token("ann", "correct horse")
+    await life.add_pusher(token)
+    before, pushers = await life.scim.read(ANN), await life.pushers()
+
+    left = await life.scim.patched(ANN, OFF)
+    assert (left["active"], left[MATRIX]["locked"], await life.pushers()) == (False, True, [])
+    assert (await life.synapse.whoami(token)).json["errcode"] == "M_USER_LOCKED"
+    await life.pass_time(29)
+    back = await life.scim.patched(ANN, ON)
+
+    assert without_meta(back) == without_meta(before)
+    assert (await life.synapse.whoami(token)).status == 200
+    assert await life.pushers() == pushers
+    await life.pass_time(60)
+    assert (await life.scim.read(ANN))["active"] is True
+
+
+async def test_enabling_after_the_time(life: Life) -> None:
+    """After the time the account is deactivated; enabling reactivates it and gives back what was recorded."""
+    ann = await life.join()
+    token = await life.synapse.token("ann", "correct horse")
+    await life.scim.patched(ANN, OFF)
+
+    await life.pass_time(31)
+    gone = await life.scim.read(ANN)
+    assert (gone["active"], gone[MATRIX]["deactivated"], gone[MATRIX]["locked"]) == (False, True, False)
+    assert (gone["emails"][0], gone["displayName"]) == (PERSON["emails"][0], "Ann")
+    assert await life.synapse.threepids(ANN) == set()
+    changed = await life.scim.patched(ANN, {"op": "replace", "path": "title", "value": "Dr"})
+    assert (changed["active"], changed["emails"]) == (False, gone["emails"])
+    back = await life.scim.patched(ANN, ON)
+
+    assert {**back, "title": "Boss", "meta": None} == {**ann, "meta": None}
+    assert await life.synapse.threepids(ANN) == {
+        ("email", "ann@corp.example"),
+        ("email", OWN_EMAIL),
+        ("msisdn", "4930123456"),
+    }
+    assert (await life.synapse.account(ANN))["displayname"] == "Ann"
+    assert (await life.synapse.whoami(token)).status == 401
+    await life.scim.patched(ANN, {"op": "replace", "path": "password", "value": "battery staple"})
+    assert (await life.synapse.login("ann", "battery staple")).status == 200
+
+
+@at_once
+async def test_disabling_can_deactivate_at_once(life: Life) -> None:
+    """With `inactive.deactivate_after: 0`, `active: false` deactivates, as MSC4098 reads, and is undone as well."""
+    ann = await life.join()
+
+    gone = await life.scim.patched(ANN, OFF)
+    assert (gone["active"], gone[MATRIX]["deactivated"]) == (False, True)
+    back = await life.scim.patched(ANN, ON)
+
+    assert without_meta(back) == without_meta(ann)
+    assert ("email", OWN_EMAIL) in await life.synapse.threepids(ANN)
+
+
+async def test_addresses_that_were_taken_meanwhile_are_not_stolen(life: Life) -> None:
+    """Who returns goes without an identifier that somebody else has by then; the log says so."""
+    await life.join()
+    await life.scim.patched(ANN, OFF)
+    await life.pass_time(31)
+    bob = await life.scim.create("bob", emails=[{"value": "ann@corp.example"}, {"value": OWN_EMAIL}])
+
+    back = await life.scim.patched(ANN, ON)
+
+    assert back["active"] is True
+    assert await life.synapse.threepids(ANN) == {("msisdn", "4930123456")}
+    assert await life.synapse.threepids(bob["id"]) == {("email", "ann@corp.example"), ("email", OWN_EMAIL)}
+    assert any("returns without" in record.getMessage() for record in life.admin.homeserver.log_records)
+
+
+async def test_deleting(life: Life) -> None:
+    """DELETE ends everything at once, and frees the names."""
+    await life.join()
+    token = await life.synapse.token("ann", "correct horse")
+
+    assert (await life.scim.delete(ANN)).status == 204
+
+    for answer in (await life.scim.get(url_of(ANN)), await life.scim.patch(ANN, ON), await life.scim.delete(ANN)):
+        assert_error(answer, 404)
+    account = await life.synapse.account(ANN)
+    assert (account["deactivated"], account["erased"], account["displayname"]) == (True, False, "Ann")
+    assert await life.synapse.threepids(ANN) == set()
+    assert (await life.synapse.whoami(token)).status == 401
+
+
+async def test_creating_again_the_person_who_was_deleted(life: Life) -> None:
+    """A POST with the same externalId brings the same account back, with what the request does not speak of."""
+    ann = await life.join()
+    await life.scim.delete(ANN)
+
+    again = await life.scim.create("ann.lee", externalId="7", title="Dr")
+
+    assert (again["id"], again["userName"], again["title"], again["active"]) == (ANN, "ann.lee", "Dr", True)
+    assert again["emails"] == ann["emails"]
+    assert ("email", OWN_EMAIL) in await life.synapse.threepids(ANN)
+    assert (await life.synapse.account(ANN))["deactivated"] is False
+    assert await life.scim.names('externalId eq "7"') == ["ann.lee"]
+
+
+async def test_creating_again_somebody_who_stays_disabled(life: Life) -> None:
+    """A POST with `active: false` brings the account back for SCIM, and lets nobody in until `active: true`."""
+    await life.join()
+    await life.scim.delete(ANN)
+
+    again = await life.scim.create("ann", **PERSON, active=False)
+    assert (again["id"], again["active"]) == (ANN, False)
+    assert (await life.synapse.login("ann", "correct horse")).status == 403
+    back = await life.scim.patched(ANN, ON)
+
+    assert (back["active"], back["emails"][0]) == (True, PERSON["emails"][0])
+    assert ("email", "ann@corp.example") in await life.synapse.threepids(ANN)
+
+
+async def test_names_of_the_deleted_are_not_inherited(life: Life) -> None:
+    """Whoever is not the same person, or comes too late, gets another account."""
+    await life.join()
+    await life.scim.delete(ANN)
+
+    other = await life.scim.create("ann", externalId="8")
+    assert other["id"] == "@ann2:example.org"
+    await life.pass_time(91)
+    late = await life.scim.create("ann.lee", externalId="7")
+
+    assert late["id"] == "@ann.lee:example.org"
+    assert (await life.synapse.account(ANN))["deactivated"] is True
+
+
+LATER = {"deleted": {"deactivate_after": "7d"}}
+
+
+@pytest.mark.homeserver(module_config=LATER)
+async def test_deletion_can_leave_time_to_repent(life: Life) -> None:
+    """With `deleted.deactivate_after` the account is locked, its sessions gone, and deactivated when the time comes."""
+    await life.join()
+    token = await life.synapse.token("ann", "correct horse")
+    await life.scim.delete(ANN)
+
+    account = await life.synapse.account(ANN)
+    assert (account["deactivated"], account["locked"]) == (False, True)
+    assert (await life.synapse.whoami(token)).status == 401
+    assert await life.synapse.threepids(ANN) == set()
+    await life.pass_time(8, LATER)
+    assert (await life.synapse.account(ANN))["deactivated"] is True
+    again = await life.scim.create("ann", **PERSON)
+    assert (again["id"], again["active"]) == (ANN, True)
+    assert ("email", OWN_EMAIL) in await life.synapse.threepids(ANN)
+
+
+@pytest.mark.homeserver(module_config={"deleted": {"erase": True}})
+async def test_erasing(life: Life) -> None:
+    """With `deleted.erase` the homeserver erases the account, and nothing of the person stays recorded."""
+    await life.join()
+
+    await life.scim.delete(ANN)
+
+    account = await life.synapse.account(ANN)
+    assert (account["erased"], account["displayname"]) == (True, None)
+    assert not {word for word in ("ann@corp", OWN_EMAIL, "4930123456", "Boss", "Ann") if word in await life.tables()}
+    assert (await life.scim.create("ann", **PERSON))["id"] == "@ann2:example.org"
+
+
+async def test_forgetting(life: Life) -> None:
+    """After `deleted.forget_after` only the user ID, and a hash of the externalId, is left of somebody who left."""
+    await life.join(externalId="external-7")
+    await life.scim.delete(ANN)
+    assert OWN_EMAIL in await life.tables()
+
+    await life.pass_time(366)
+
+    kept = await life.tables()
+    assert not {w for w in ("ann@corp", OWN_EMAIL, "4930123456", "Boss", "Ann", "external-7") if w in kept}
+    assert ANN in kept
+    assert (await life.scim.create("ann", **PERSON))["id"] == "@ann2:example.org"
+
+
+async def test_adopting(life: Life) -> None:
+    """A POST for an account that exists takes it over, and what it does not speak of stays."""
+    await life.synapse.change(ANN, password="correct horse", displayname="Ann", threepids=[])
+    token = await life.synapse.token("ann", "correct horse")
+
+    adopted = await life.scim.create("ann", externalId="7", title="Boss")
+
+    assert (adopted["id"], adopted["displayName"], adopted[MATRIX]["managed"]) == (ANN, "Ann", True)
+    assert (await life.synapse.whoami(token)).status == 200
+
+
+async def test_an_administrator_who_unlocks_stops_the_deactivation(life: Life) -> None:
+    """What an administrator decides in the meantime counts: the account is not deactivated behind their back."""
+    await life.join()
+    await life.scim.patched(ANN, OFF)
+    await life.synapse.change(ANN, locked=False)
+
+    await life.pass_time(31)
+
+    assert (await life.scim.read(ANN))["active"] is True
+    assert (await life.synapse.account(ANN))["deactivated"] is False
+
+
+async def test_schedules_survive_a_restart(life: Life) -> None:
+    """What is due while the homeserver is down is done when it starts."""
+    await life.join()
+    await life.scim.patched(ANN, OFF)
+    admin = await life.admin.restart()
+    life = Life(admin)
+    assert (await admin.synapse.account(ANN))["deactivated"] is False
+
+    await life.pass_time(31)
+
+    async def deactivated() -> bool:
+        return bool((await admin.synapse.account(ANN))["deactivated"])
+
+    await until(deactivated)
+
+
+@pytest.mark.homeserver(module_config={"inactive": {"deactivate_after": "never", "end_sessions": True}})
+async def test_disabling_can_end_the_sessions(life: Life) -> None:
+    """`inactive.end_sessions` deletes the devices; with `never` nobody is deactivated."""
+    await life.join()
+    token = await life.synapse.token("ann", "correct horse")
+
+    await life.scim.patched(ANN, OFF)
+    await life.pass_time(10_000, {"inactive": {"deactivate_after": "never"}})
+    back = await life.scim.patched(ANN, ON)
+
+    assert back["active"] is True
+    assert (await life.synapse.whoami(token)).json["errcode"] == "M_UNKNOWN_TOKEN"
+    assert (await life.synapse.login("ann", "correct horse")).status == 200
+
+
+async def test_putting_back_what_was_read_changes_nothing_while_away(life: Life) -> None:
+    """Nor does a sync that repeats `active: false`, or PUTs the whole User, take anything from somebody who is away."""
+    ann = await life.join()
+    await life.scim.patched(ANN, OFF)
+    await life.pass_time(31)
+    away = await life.scim.read(ANN)
+
+    assert await life.scim.replaced(ANN, away) == away
+    assert await life.scim.patched(ANN, OFF) == away
+    await life.scim.replaced(ANN, new_user("ann", **{**PERSON, "active": False}))
+    back = await life.scim.patched(ANN, ON)
+
+    assert without_meta(back) == without_meta(ann)
