@@ -16,7 +16,7 @@ venv: .venv/installed
 	@$(PYTHON) -c 'import ensurepip, venv' || \
 	    { echo 'Python lacks its venv module. On Debian and Ubuntu: apt install python3-venv' >&2; exit 1; }
 	@$(BIN)/python -c '' 2>/dev/null || $(PYTHON) -m venv --clear .venv
-	@echo 'Installing into .venv ...'
+	@echo 'Installing into .venv; this takes a minute ...'
 	@$(INSTALL) --editable '.[test,lint]'
 	@touch $@
 

@@ -243,6 +243,7 @@ def show_commands(demo: Demo) -> None:
 def stay_up(console: Console, synapse: Synapse) -> None:
     """Wait for Ctrl-C, unless the environment says otherwise."""
     if os.environ.get("DEMO_EXIT") == "1":
+        console.print("\n[bold]Synapse stops now, since DEMO_EXIT is set. Without it, it stays up for these commands.")
         return
     console.print("\n[bold]Synapse stays up until you press Ctrl-C.")
     try:

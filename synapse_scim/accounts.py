@@ -82,6 +82,7 @@ class Account:
     Attributes:
         user_id: `@localpart:server_name`.
         localpart: The localpart of the user ID.
+        changed_elsewhere: When somebody other than SCIM changed it last, as far as that was seen.
         profile_fields: The custom fields of the profile.
         user_name_taken: The account is not managed, and a managed one bears its localpart as userName.
         deleted: SCIM deleted the User; the record is what it was then.
@@ -91,6 +92,7 @@ class Account:
     user_id: str
     localpart: str
     created: datetime
+    changed_elsewhere: datetime | None = None
     displayname: str | None = None
     avatar_url: str | None = None
     profile_fields: Mapping[str, Any] = attrs.field(factory=dict)

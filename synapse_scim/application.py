@@ -9,7 +9,7 @@ import attrs
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from synapse_scim.config import Config
+from synapse_scim.config import DEFAULT_DOMAIN, Config, ConfigurationError
 from synapse_scim.homeserver import HomeServer, settings
 from synapse_scim.homeserver.database import HomeserverDatabase
 from synapse_scim.homeserver.gateway import SynapseAccounts
@@ -34,6 +34,7 @@ from synapse_scim.store.historical import HistoricalUserIds
 from synapse_scim.store.leavers import Leavers
 from synapse_scim.store.maintenance import Maintenance, PreparedDatabase
 from synapse_scim.store.offboarding import Offboarding
+from synapse_scim.store.outside_changes import OutsideChanges
 from synapse_scim.store.photos import Photos
 from synapse_scim.store.records import Records
 from synapse_scim.store.rights import Rights
@@ -86,6 +87,9 @@ def build(
         hs: The homeserver; its listeners need not have started.
         gateway: What makes and changes accounts; by default Synapse itself.
         database: Where they are kept; by default Synapse's own database.
+
+    Raises:
+        ConfigurationError: A file that the configuration names cannot be used.
     """
     accounts = gateway or SynapseAccounts(hs, max_photo_size=config.photos.max_size)
     database = database or HomeserverDatabase(hs, fold)
@@ -153,7 +157,16 @@ def build(
         search=Search(database=database, reader=reader, columns=columns, model=model),
     )
     service = Service(description, config, secret=_cursor_secret(config, settings.macaroon_secret(hs)))
-    maintenance = Maintenance(database=database, writer=writer, historical=historical, leavers=leavers, photos=photos)
+    maintenance = Maintenance(
+        database=database,
+        writer=writer,
+        historical=historical,
+        leavers=leavers,
+        photos=photos,
+        outside_changes=OutsideChanges(
+            database=database, gateway=accounts, provider=config.sso.providers.get(DEFAULT_DOMAIN)
+        ),
+    )
 
     def handler(subject: Subject | None) -> Handler:
         rights = Rights(subject=subject or NOBODY, protected=config.protected, users=users)
@@ -184,9 +197,9 @@ def _cursor_secret(config: Config, macaroon_secret: bytes) -> bytes:
     try:
         secret = Path(config.cursor_secret_path).read_bytes().strip()
     except OSError as error:
-        raise SystemExit(f"synapse-scim: 'cursor_secret_path' cannot be read: {error.strerror}") from None
+        raise ConfigurationError(("cursor_secret_path",), f"cannot be read: {error.strerror}") from None
     if not secret:
-        raise SystemExit("synapse-scim: 'cursor_secret_path' names an empty file")
+        raise ConfigurationError(("cursor_secret_path",), "names an empty file")
     return secret
 
 

@@ -61,6 +61,9 @@ class Database(Protocol):
         It may run several times, when the database asks for that: it must have no other effects.
         """
 
+    def holds(self, user_id: str) -> bool:
+        """Tell whether it is this process that holds the lock of an account."""
+
     def lock(self, user_id: str) -> AbstractAsyncContextManager[None]:
         """Hold what lets a single writer in, among all processes, at an account.
 

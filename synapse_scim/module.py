@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 from synapse.module_api import ModuleApi, SynapseRequest
@@ -18,6 +19,7 @@ from synapse_scim.homeserver.listeners import (
     serve_below_client_api,
 )
 from synapse_scim.resources.endpoint import ScimResource
+from synapse_scim.store.maintenance import Maintenance
 
 STABLE_PREFIX = "/_scim"
 UNSTABLE_PREFIX = "/_matrix/client/unstable/coop.yaal/scim"
@@ -40,26 +42,29 @@ class ScimModule:
                 config, parse_size=settings.parse_size, parse_duration_ms=settings.parse_duration_ms
             )
         except ConfigurationError as error:
-            raise ConfigError(f"'{'.'.join(error.path)}' {error}", path=error.path) from None
+            raise _refusal(error) from None
 
     def __init__(self, config: Config, api: ModuleApi) -> None:
         """Serve SCIM on a homeserver that is about to start.
 
         Raises:
-            SystemExit: The homeserver is set up in a way that SCIM cannot serve; the message says why.
+            ConfigError: The homeserver is set up in a way that SCIM cannot serve; Synapse prints why, and ends.
         """
         hs = api._hs  # noqa: SLF001 - the module API has no public way to what SCIM needs (see homeserver)
         if settings.delegates_authentication(hs):
-            raise SystemExit(
+            raise ConfigError(
                 "synapse-scim: this homeserver delegates authentication to Matrix Authentication Service, where its"
                 " accounts live; this version cannot provision them there"
             )
         if config.unstable_prefix and not can_serve_unstable_prefix():
-            raise SystemExit(
+            raise ConfigError(
                 "synapse-scim: this version of Synapse does not let the module in below /_matrix/client; set"
                 " 'unstable_prefix: false', and rewrite the prefix in the reverse proxy if it is needed"
             )
-        application = build(config, hs)
+        try:
+            application = build(config, hs)
+        except ConfigurationError as error:
+            raise _refusal(error) from None
         endpoint = application.endpoint
         if config.stable_prefix:
             api.register_web_resource(STABLE_PREFIX, ScimResource(endpoint, STABLE_PREFIX, hs.get_clock()))
@@ -71,8 +76,39 @@ class ScimModule:
             serve_below_client_api(hs, UNSTABLE_PREFIX, serve)
         if can_serve_unstable_prefix():
             refuse_refreshing_when_locked(hs)
+        _notice_changes(api, application.maintenance)
         _ = api.run_as_background_process("synapse_scim_start", application.maintenance.start)
-        api.looping_background_call(application.maintenance.clean_up, _EVERY_MS, desc="synapse_scim_clean_up")
+        api.looping_background_call(application.maintenance.in_one_process, _EVERY_MS, desc="synapse_scim_maintenance")
         api.looping_background_call(
-            application.maintenance.fetch_photos, _EVERY_MS, desc="synapse_scim_photos", run_on_all_instances=True
+            application.maintenance.reconcile,
+            config.reconcile / timedelta(milliseconds=1),
+            desc="synapse_scim_reconcile",
         )
+        api.looping_background_call(
+            application.maintenance.in_every_process, _EVERY_MS, desc="synapse_scim_photos", run_on_all_instances=True
+        )
+
+
+def _notice_changes(api: ModuleApi, maintenance: Maintenance) -> None:
+    """Have Synapse tell of the changes that it tells of."""
+
+    async def on_profile_update(user_id: str, _profile: object, _by_admin: object, _deactivation: object) -> None:
+        await maintenance.notice(user_id)
+
+    async def on_deactivation(user_id: str, _deactivated: object, _by_admin: object) -> None:
+        await maintenance.notice(user_id)
+
+    async def on_threepid(user_id: str, _medium: str, _address: str) -> None:
+        await maintenance.notice(user_id)
+
+    api.register_third_party_rules_callbacks(
+        on_profile_update=on_profile_update,
+        on_user_deactivation_status_changed=on_deactivation,
+        on_add_user_third_party_identifier=on_threepid,
+        on_remove_user_third_party_identifier=on_threepid,
+    )
+
+
+def _refusal(error: ConfigurationError) -> ConfigError:
+    """Say which setting is wrong, and what is wrong with it."""
+    return ConfigError(f"'{'.'.join(error.path) or 'config'}' {error}", path=error.path)

@@ -48,6 +48,7 @@ class HomeserverDatabase:
         self._queue = Linearizer(name="synapse_scim", clock=self._clock)
         self._fold = fold
         self._collation: str | None = None
+        self._held: set[str] = set()
         self.is_postgresql = isinstance(self._pool.engine, PostgresEngine)
         self.conflict: type[Exception] = self._pool.engine.module.IntegrityError
 
@@ -80,6 +81,10 @@ class HomeserverDatabase:
 
         return await self._pool.runInteraction(name, run)
 
+    def holds(self, user_id: str) -> bool:
+        """Tell whether this process holds the lock of an account."""
+        return user_id in self._held
+
     @asynccontextmanager
     async def lock(self, user_id: str) -> AsyncIterator[None]:
         """Be the only writer at an account: first in this process, in the order of asking, then among all.
@@ -98,7 +103,11 @@ class HomeserverDatabase:
                 await self._clock.sleep(Duration(seconds=pause * random.uniform(0.5, 1.0)))  # noqa: S311 - no secret
                 pause = min(2 * pause, longest)
             async with lock:
-                yield
+                self._held.add(user_id)
+                try:
+                    yield
+                finally:
+                    self._held.discard(user_id)
 
     def _fold_or_null(self, text: Any) -> Any:
         return self._fold(text) if isinstance(text, str) else text

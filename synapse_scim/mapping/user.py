@@ -59,10 +59,11 @@ class UserMapping:
         external_id = record.external_id if record else self._sso_subject(account)
         if external_id is not None:
             user["externalId"] = external_id
+        written = record.modified if record else account.created
         user["meta"] = {
             "resourceType": "User",
             "created": timestamp(record.created if record else account.created),
-            "lastModified": timestamp(record.modified if record else account.created),
+            "lastModified": timestamp(max(filter(None, (written, account.changed_elsewhere)))),
         }
         user["userName"] = (
             record.user_name

@@ -15,8 +15,10 @@ from scim2_models import (
     ForbiddenException,
     InvalidFilterException,
     InvalidValueException,
+    MutabilityException,
     NotFoundException,
     PatchOp,
+    PatchOperation,
     PayloadTooLargeException,
     Resource,
     ResourceType,
@@ -34,6 +36,7 @@ from scim2_server.service import ModelT, ScimService, scim_exception_of
 
 from synapse_scim.config import Config
 from synapse_scim.mapping.identifiers import quoted_id
+from synapse_scim.mapping.schema import MATRIX_SCHEMA
 from synapse_scim.protocol import dialects, payload
 from synapse_scim.store.errors import LaterException
 from synapse_scim.subject import Scope, Subject
@@ -187,7 +190,15 @@ class Service(ScimService):
     def apply_patch(
         self, current: Resource[Any], patch_op: PatchOp[Any], conditions: Conditions
     ) -> Resource[Any] | None:
-        """Say what is wrong with a value in SCIM's words, and look for what a filter in a path put into the User."""
+        """Say what is wrong with a value in SCIM's words, and look for what a filter in a path put into the User.
+
+        Raises:
+            MutabilityException: The read-only extension is to be removed as a whole (RFC 7644 §3.5.2.2): the library
+                looks at the mutability of single attributes.
+        """
+        for operation in patch_op.operations or ():
+            if operation.op is PatchOperation.Op.remove and str(operation.path).lower() == MATRIX_SCHEMA.lower():
+                raise MutabilityException(detail=f"'{MATRIX_SCHEMA}' is read-only")
         try:
             patched = super().apply_patch(current, patch_op, conditions)
         except InvalidValueException as error:

@@ -16,7 +16,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _COLUMNS = """
     u.name, u.creation_ts, u.admin, u.locked, u.suspended, u.deactivated, u.user_type,
-    p.displayname, p.avatar_url, p.fields,
+    c.modified_ts, p.displayname, p.avatar_url, p.fields,
     s.state, s.domain, s.user_name, s.external_id, s.attributes, s.threepids, s.displayname, s.avatar_url, s.photo,
     s.active, s.active_removed, s.manager_since_ts, s.created_ts, s.modified_ts, s.revision
 """
@@ -92,6 +92,7 @@ class AccountReader:
             f"SELECT {_COLUMNS}, s.user_id IS NULL AND {self.name_taken_sql()} FROM users u"
             " LEFT JOIN profiles p ON p.full_user_id = u.name"
             " LEFT JOIN synapse_scim_users s ON s.user_id = u.name"
+            " LEFT JOIN synapse_scim_changes c ON c.user_id = u.name"
             f" WHERE u.name IN ({placeholders(user_ids)}) AND {shown}",
             (*user_ids, *parameters),
         )
@@ -128,11 +129,12 @@ class AccountReader:
         self, row: tuple[Any, ...], threepids: frozenset[Threepid], external_ids: frozenset[ExternalId]
     ) -> Account:
         (user_id, creation_ts_s, admin, locked, suspended, deactivated, user_type) = row[:7]
-        (displayname, avatar_url, profile_fields, state) = row[7:11]
+        (changed_ms, displayname, avatar_url, profile_fields, state) = row[7:12]
         return Account(
             user_id=user_id,
             localpart=user_id[1 : -len(self.server_name) - 1],
             created=moment(int(creation_ts_s or 0) * 1000),
+            changed_elsewhere=None if not changed_ms else moment(changed_ms),
             displayname=displayname,
             avatar_url=avatar_url,
             # PostgreSQL returns JSON as what it means.
@@ -146,7 +148,7 @@ class AccountReader:
             user_type=user_type,
             user_name_taken=bool(row[-1]),
             deleted=state == "deleted",
-            record=record_of(row[11:-1]) if state is not None else None,
+            record=record_of(row[12:-1]) if state is not None else None,
         )
 
 

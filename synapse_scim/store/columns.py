@@ -55,7 +55,10 @@ class Columns:
             "id": Sql("u.name"),
             "meta.resourceType": Sql("'User'"),
             "meta.created": Sql("COALESCE(s.created_ts, u.creation_ts * 1000)"),
-            "meta.lastModified": Sql("COALESCE(s.modified_ts, u.creation_ts * 1000)"),
+            "meta.lastModified": Sql(
+                "CASE WHEN c.modified_ts > COALESCE(s.modified_ts, u.creation_ts * 1000) THEN c.modified_ts"
+                " ELSE COALESCE(s.modified_ts, u.creation_ts * 1000) END"
+            ),
             "password": Sql("NULL"),
             "active": Sql(
                 "CASE WHEN s.active_removed = 1 THEN NULL"

@@ -10,6 +10,7 @@ from synapse_scim.database import Database
 from synapse_scim.store import schema
 from synapse_scim.store.historical import HistoricalUserIds
 from synapse_scim.store.leavers import Leavers
+from synapse_scim.store.outside_changes import OutsideChanges
 from synapse_scim.store.photos import Photos
 from synapse_scim.store.writes import Writer
 
@@ -34,8 +35,10 @@ class Maintenance:
         historical: HistoricalUserIds,
         leavers: Leavers,
         photos: Photos,
+        outside_changes: OutsideChanges,
     ) -> None:
         """Care for a homeserver's database."""
+        self._outside_changes = outside_changes
         self._photos = photos
         self._leavers = leavers
         self._historical = historical
@@ -60,17 +63,22 @@ class Maintenance:
             await self._historical.load()
         except Exception:
             logger.exception(
-                "The SCIM tables cannot be created or read. Does the homeserver's database user own its schema?"
+                "The SCIM tables cannot be created or read; until they can be, SCIM answers 503. If the database says"
+                " that permission is denied: the homeserver's database user must be allowed to create tables, and must"
+                " own those whose names begin with synapse_scim_"
             )
             return
         if version > schema.VERSION:
             logger.warning("The SCIM tables are of version %d, written by a newer synapse-scim", version)
         self._ready = True
         logger.info("SCIM is ready (tables of version %d)", version)
-        await self.clean_up()
+        await self.in_one_process()
 
-    async def clean_up(self) -> None:
-        """Finish or undo the writes that were left behind. Those under way are waited for, and found ended."""
+    async def in_one_process(self) -> None:
+        """Finish or undo the writes that were left behind, and deactivate and forget whose time has come.
+
+        Writes under way are waited for, and found ended. One process of the homeserver does this.
+        """
         if not self._ready:
             return
         for user_id in await self._writer.unfinished():
@@ -82,7 +90,22 @@ class Maintenance:
         await self._leavers.deactivate_due()
         await self._leavers.forget_old()
 
-    async def fetch_photos(self) -> None:
-        """Fetch the photos that are due. Every process does, since those without a media repository cannot."""
+    async def in_every_process(self) -> None:
+        """Fetch the photos that are due; where the tables could not be made ready, try that again.
+
+        Every process of the homeserver does this: those without a media repository cannot fetch.
+        """
+        if not self._ready:
+            await self.start()
+            return
+        await self._photos.fetch_due()
+
+    async def notice(self, user_id: str) -> None:
+        """Remember that somebody changed an account, be it SCIM or not."""
         if self._ready:
-            await self._photos.fetch_due()
+            await self._outside_changes.noticed(user_id)
+
+    async def reconcile(self) -> None:
+        """Look for changes to accounts of which the homeserver does not tell."""
+        if self._ready:
+            await self._outside_changes.look()

@@ -92,6 +92,14 @@ STEPS: tuple[tuple[str, ...], ...] = (
             allowed BIGINT NOT NULL
         )
         """,
+        # When somebody other than SCIM changed whom: see synapse_scim.store.outside_changes.
+        """
+        CREATE TABLE IF NOT EXISTS synapse_scim_changes (
+            user_id TEXT NOT NULL PRIMARY KEY,
+            modified_ts BIGINT NOT NULL,
+            state TEXT NOT NULL
+        )
+        """,
         # Photos to fetch: see synapse_scim.store.photos.
         """
         CREATE TABLE IF NOT EXISTS synapse_scim_photos (

@@ -21,6 +21,10 @@ _LAST_INDEX = 2**62
 """Beyond any result, and within what both engines take as an OFFSET."""
 
 
+_JOINS = (("profiles", "p", "full_user_id"), ("synapse_scim_changes", "c", "user_id"))
+"""What a search looks at beside accounts and their records, if it has to."""
+
+
 @attrs.frozen(kw_only=True)
 class Page:
     """A page of accounts.
@@ -118,11 +122,16 @@ class Search:
         binding = request.sort_binding(self.model)
         value = self._sort_value(binding) if binding is not None else Sql("NULL")
         condition = joined(" AND ", conditions)
-        profiles = " LEFT JOIN profiles p ON p.full_user_id = u.name" if "p." in value.text + condition.text else ""
+        text = value.text + condition.text
+        joins = "".join(
+            f" LEFT JOIN {table} {alias} ON {alias}.{column} = u.name"
+            for table, alias, column in _JOINS
+            if f"{alias}." in text
+        )
         return Query(
             matches=Sql(
                 "SELECT u.name AS user_id, {} AS sort_value FROM users u"
-                f" LEFT JOIN synapse_scim_users s ON s.user_id = u.name{profiles} WHERE {{}}"
+                f" LEFT JOIN synapse_scim_users s ON s.user_id = u.name{joins} WHERE {{}}"
             ).format(value, condition),
             sorts=binding is not None,
             descending=binding is not None and request.sort_order == SearchRequest.SortOrder.descending,

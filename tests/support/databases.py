@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal
 
 import attrs
+import psycopg2
 
 from tests.support.postgresql import PostgreSQL
 
@@ -27,6 +30,16 @@ class Database:
 
     drop: Callable[[], None]
     """Removes database and folder, whoever still uses them."""
+
+    def execute(self, statement: str) -> list[tuple[Any, ...]]:
+        """Execute a statement past Synapse and beside it, and return the rows that it finds, if it looks for any."""
+        connect: Any = {"sqlite3": sqlite3, "psycopg2": psycopg2}[self.configuration["name"]].connect
+        arguments = {key: value for key, value in self.configuration["args"].items() if not key.startswith("cp_")}
+        with closing(connect(**arguments)) as connection, closing(connection.cursor()) as cursor:
+            cursor.execute(statement)
+            rows: list[tuple[Any, ...]] = cursor.fetchall() if cursor.description else []
+            connection.commit()
+            return rows
 
 
 class Databases:

@@ -115,6 +115,18 @@ class SpawnedHomeserver:
         log = self._folder / "homeserver.log"
         return log.read_text() if log.exists() else ""
 
+    def wait_until_logged(self, text: str) -> None:
+        """Wait until the log has a text.
+
+        Raises:
+            TimeoutError: It has not got it; the message is the log.
+        """
+        give_up = time.monotonic() + _SECONDS
+        while text not in self.log():
+            if time.monotonic() > give_up:
+                raise TimeoutError(self.log())
+            time.sleep(0.02)
+
     def register_admin(self, localpart: str = "admin") -> str:
         """Register a server admin by the shared secret and return an access token of theirs."""
         url = f"{self.url}/_synapse/admin/v1/register"

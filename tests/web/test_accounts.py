@@ -185,6 +185,14 @@ async def test_protected_accounts_are_read_only(admin: Admin) -> None:
     assert (await scim.patched("@theboss:example.org", title))["title"] == "x"
 
 
+@pytest.mark.parametrize("path", [MATRIX, MATRIX.upper(), f"{MATRIX}:locked"])
+async def test_what_the_homeserver_says_cannot_be_removed(scim: Scim, path: str) -> None:
+    """Nor can the read-only extension as a whole (RFC 7644 §3.5.2.2)."""
+    ann = await scim.create("ann")
+
+    assert_error(await scim.patch(ann["id"], {"op": "remove", "path": path}), 400, "mutability", naming=MATRIX)
+
+
 async def test_made_admin_by_somebody_a_user_is_protected(scim: Scim, synapse: Synapse) -> None:
     """SCIM neither grants nor removes server admin; who becomes one is out of its reach (the documentation)."""
     ann = await scim.create("ann", **{MATRIX: {"serverAdmin": True, "locked": True}})
