@@ -7,12 +7,12 @@ import difflib
 import re
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from functools import partial
 from typing import Any, Literal, cast
 
 import attrs
 import jinja2
 import jsonschema
+import phonenumbers
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 Adopt = Literal["verified", "any", "never"]
@@ -179,9 +179,7 @@ SCHEMA: Mapping[str, Any] = _section(
     localpart=_TEXT_OR_NULL,
     localpart_taken={"enum": ["number", "refuse"]},
     display_name=_TEXT_OR_NULL,
-    threepids=_section(
-        email=_BOOLEAN, msisdn=_BOOLEAN, phone_region={"type": ["string", "null"], "pattern": "^[A-Z]{2}$"}
-    ),
+    threepids=_section(email=_BOOLEAN, msisdn=_BOOLEAN, phone_region=_TEXT_OR_NULL),
     visibility={"enum": ["all", "managed", "own"]},
     adopt={"enum": ["verified", "any", "never"]},
     protected={"type": "array", "items": _TEXT},
@@ -226,9 +224,13 @@ def parse(
     if values.get("inactive", {}).get("deactivate_after") == "never":
         values["inactive"]["deactivate_after"] = None
     for size in _SIZES:
-        _convert(values, size, parse_size, "must be a size in bytes, such as 65536 or 4M")
+        _convert(values, size, lambda value: _at_least(1, parse_size(value)), _NO_SIZE)
     for duration in _DURATIONS:
-        _convert(values, duration, partial(_duration, parse_duration_ms), "must be a duration, such as 30d, 12h or 10m")
+        _convert(values, duration, lambda value: _duration(parse_duration_ms(value)), _NO_DURATION)
+    if values.get("threepids", {}).get("phone_region") not in {None, *phonenumbers.SUPPORTED_REGIONS}:
+        raise ConfigurationError(
+            ("threepids", "phone_region"), "must be the two capital letters of a country, such as DE"
+        )
     sso = values.get("sso", {})
     providers = dict(sso.get("domains", {}))
     if sso.get("idp_id"):
@@ -258,7 +260,9 @@ _SECTIONS: Mapping[str, Callable[..., Any]] = {
 
 _SIZES = (("photos", "max_size"), ("limits", "body_size"), ("limits", "bulk_body_size"), ("limits", "filter_length"))
 
-_LONGEST = timedelta(days=100 * 365)
+_NO_SIZE = "must be a size in bytes, such as 65536 or 4M"
+_NO_DURATION = "must be a duration of at most 100 years, such as 30d, 12h or 10m"
+_LONGEST_MS = 100 * 365 * 24 * 60 * 60 * 1000
 
 _DURATIONS: tuple[tuple[str, ...], ...] = (
     ("inactive", "deactivate_after"),
@@ -286,7 +290,7 @@ def _template(raw: Mapping[str, Any], key: str) -> jinja2.Template | None:
 def _pattern(source: str, index: int) -> re.Pattern[str]:
     try:
         return re.compile(source)
-    except re.error:
+    except (re.error, OverflowError):
         raise ConfigurationError(("protected", f"<item {index}>"), "is not a valid regular expression") from None
 
 
@@ -299,16 +303,22 @@ def _convert(values: dict[str, Any], path: tuple[str, ...], parse: Callable[[Any
         return
     try:
         values[key] = parse(values[key])
-    except (TypeError, ValueError, OverflowError):
+    except (IndexError, TypeError, ValueError, OverflowError):
+        # IndexError: Synapse looks for the unit of an empty string.
         raise ConfigurationError(path, problem) from None
 
 
-def _duration(parse_duration_ms: Callable[[Any], int], value: Any) -> timedelta:
+def _duration(milliseconds: int) -> timedelta:
     """Return a duration, one that the calendar can hold."""
-    duration = timedelta(milliseconds=parse_duration_ms(value))
-    if duration > _LONGEST:
-        raise OverflowError
-    return duration
+    if milliseconds > _LONGEST_MS:
+        raise ValueError
+    return timedelta(milliseconds=_at_least(0, milliseconds))
+
+
+def _at_least(least: int, number: int) -> int:
+    if number < least:
+        raise ValueError
+    return number
 
 
 def _guard(values: Mapping[str, Any]) -> Guard:
@@ -352,7 +362,5 @@ def _explained(error: jsonschema.ValidationError) -> ConfigurationError:
             return ConfigurationError(path, f"must be one of {', '.join(rule)}")
         case "minimum":
             return ConfigurationError(path, f"must be at least {rule}")
-        case "minLength":
-            return ConfigurationError(path, "must not be empty")
         case _:
-            return ConfigurationError(path, "must be the two capital letters of a country, such as DE")
+            return ConfigurationError(path, "must not be empty")

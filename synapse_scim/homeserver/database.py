@@ -33,13 +33,15 @@ with ICU, as all distributions' are, or are of version 17 and later. Synapse's d
 class HomeserverDatabase:
     """Runs transactions on the homeserver's database."""
 
-    def __init__(self, hs: HomeServer, fold: Callable[[str], str]) -> None:
+    def __init__(self, hs: HomeServer, fold: Callable[[str], str], *, lock_wait_s: float = _LOCK_WAIT_S) -> None:
         """Use the homeserver's main database.
 
         Args:
             hs: The homeserver.
             fold: What a text becomes where case does not count.
+            lock_wait_s: For how many seconds to wait when another process holds a lock.
         """
+        self._lock_wait_s = lock_wait_s
         self._clock = hs.get_clock()
         self._store = hs.get_datastores().main
         self._pool = self._store.db_pool
@@ -56,11 +58,11 @@ class HomeserverDatabase:
             self._collation = await self.run("synapse_scim_collation", _best_collation)
 
     def folded(self, expression: str) -> str:
-        """Return the SQL that folds a text expression."""
+        """Return the SQL that folds a text expression, and orders it by code points, as SQLite and the library do."""
         if not self.is_postgresql:
             return f"scim_fold({expression})"
         collated = f'({expression}) COLLATE "{self._collation}"' if self._collation else expression
-        return f"normalize(lower(normalize({collated})))"
+        return f'(normalize(lower(normalize({collated}))) COLLATE "C")'
 
     def prepare_search(self, txn: Transaction) -> None:
         """Spare PostgreSQL the compiling of the statement, which takes longer than running it."""
@@ -90,10 +92,10 @@ class HomeserverDatabase:
         Synapse's own waiting for such a lock has no end, so it is not used.
 
         Raises:
-            Unavailable: Another process held it for half a minute.
+            Unavailable: Another process held it for too long.
         """
         async with self._queue.queue(user_id):
-            deadline = self._clock.time() + _LOCK_WAIT_S
+            deadline = self._clock.time() + self._lock_wait_s
             pause, longest = _LOCK_POLL_S
             while (lock := await self._store.try_acquire_lock(_LOCK, user_id)) is None:
                 if self._clock.time() > deadline:

@@ -43,7 +43,6 @@ from synapse_scim.steps import (
     RemoveExternalId,
     RemoveThreepid,
     SetLocked,
-    SetPasswordHash,
     SetProfileField,
 )
 
@@ -163,8 +162,8 @@ class SynapseAccounts:
                 self._forget_external_id(txn, external_id)
             case SetLocked(locked):
                 self._store.set_user_locked_status_txn(cast("LoggingTransaction", txn), user_id, locked)
-            case SetPasswordHash(password_hash):
-                txn.execute("UPDATE users SET password_hash = ? WHERE name = ?", (password_hash, user_id))
+            case _:
+                txn.execute("UPDATE users SET password_hash = ? WHERE name = ?", (change.password_hash, user_id))
                 self._store._invalidate_cache_and_stream(
                     cast("LoggingTransaction", txn), self._store.get_user_by_id, (user_id,)
                 )

@@ -273,11 +273,12 @@ class Planner:
             if not self.users.threepids.mapped(attribute):
                 continue
             shown = self.users.entries(account, attribute)
+            former = (account.record.attributes.get(attribute) or ()) if account.record else ()
             kept = []
             for entry in attributes.pop(attribute, None) or ():
                 threepid = self.users.threepids.threepid(attribute, entry)
                 repeats = threepid in account.threepids and threepid not in mine and set(entry) == {"value"}
-                if repeats and entry in shown:
+                if repeats and entry in shown and entry not in former:
                     continue
                 kept.append(entry)
                 if threepid is not None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
-from scim2_models import PatchOp, PatchOperation, Resource, ResourceType
+from scim2_models import PatchOp, PatchOperation, Resource, ResourceType, SCIMException
 from scim2_server.conditions import Conditions
 from scim2_server.handler import AsyncScimHandler
 from scim2_server.requests import ScimRequest
@@ -66,7 +67,10 @@ class Handler(AsyncScimHandler):
         """
         async with self.storage.writing(str(current.id)) as account:
             current = await self.storage.get(resource_type, account.user_id)
-            self.storage.remember(states_active=getattr(replacement, "active", None) is not None)
+            self.storage.remember(
+                states_active=getattr(replacement, "active", None) is not None,
+                stated=None if account.record else replacement.model_copy(deep=True),
+            )
             for field in ("active", "external_id"):
                 if getattr(replacement, field) is None and (
                     field == "active" or field not in replacement.model_fields_set
@@ -80,13 +84,15 @@ class Handler(AsyncScimHandler):
         self, resource_type: ResourceType, resource_id: str, patch_op: PatchOp[Any], conditions: Conditions
     ) -> Resource[Any]:
         """Change a User."""
-        async with self.storage.writing(resource_id):
+        async with self.storage.writing(resource_id) as account:
             named = _named(patch_op)
-            has_passwords = "password" in self.service.get_model(resource_type).model_fields
+            model = self.service.get_model(resource_type)
+            has_passwords = "password" in model.model_fields
             self.storage.remember(
                 states_active=any("active" in names for _, names in named),
                 removes_password=has_passwords
                 and any(op is PatchOperation.Op.remove and "password" in names for op, names in named),
+                stated=None if account.record else _stated(model, account.localpart, patch_op),
             )
             patched = await super().patch_resource(resource_type, resource_id, patch_op, conditions)
             return await self._settled(resource_type, patched)
@@ -101,6 +107,15 @@ class Handler(AsyncScimHandler):
         if self.storage.is_settled(resource):
             return resource
         return await self.storage.update(resource_type, resource)
+
+
+def _stated(model: type[Resource[Any]], user_name: str, patch_op: PatchOp[Any]) -> Resource[Any]:
+    """Return a User of nothing but what a PATCH adds or replaces, as far as that can be told."""
+    user = model.model_validate({"userName": user_name})
+    additions = [operation for operation in patch_op.operations or () if operation.op is not PatchOperation.Op.remove]
+    with suppress(SCIMException):
+        patch_op.model_copy(update={"operations": additions}).patch(user)
+    return user
 
 
 def _named(patch_op: PatchOp[Any]) -> list[tuple[PatchOperation.Op | None, set[str]]]:

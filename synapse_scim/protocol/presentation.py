@@ -71,21 +71,27 @@ def located(user: dict[str, Any], base_url: str) -> dict[str, Any]:
 
 
 def cut(user: dict[str, Any], mask: Mask | None) -> dict[str, Any]:
-    """Return what is left of a User, or of a part of it, under a mask."""
+    """Return what is left of a User under a mask."""
     if mask is None:
         return user
+    kept = _cut(user, mask)
+    # The extensions that a User is shown without are not among its schemas.
+    kept["schemas"] = [urn for urn in kept["schemas"] if urn not in user or urn in kept]
+    return kept
+
+
+def _cut(value: Mapping[str, Any], mask: Mask) -> dict[str, Any]:
     kept: dict[str, Any] = {}
-    for name, value in user.items():
+    for name, item in value.items():
         if name not in mask:
             continue
         inner = mask[name]
         if inner is None:
-            kept[name] = value
-        elif isinstance(value, list):
-            entries = [entry for item in value if (entry := cut(item, inner))]
-            if entries:
+            kept[name] = item
+        elif isinstance(item, list):
+            if entries := [part for entry in item if (part := _cut(entry, inner))]:
                 kept[name] = entries
-        elif part := cut(value, inner):
+        elif part := _cut(item, inner):
             kept[name] = part
     return kept
 

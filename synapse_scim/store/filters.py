@@ -98,8 +98,8 @@ class FilterCompiler(FilterVisitor[Sql]):
         binding = self._resolve(node.attr_path)
         if binding.is_multivalued:
             return self._exists(binding, self._entry_present(binding, binding.sub_field_name))
-        if binding.sub_field_name is None and _is_complex(binding):
-            return self._complex_present(attribute_key(binding))
+        if _is_complex(binding):
+            return self._complex(attribute_key(binding), "v.value <> ''")
         return self._single(binding, _present)
 
     def visit_value_path(self, node: ValuePath) -> Sql:
@@ -165,9 +165,10 @@ class FilterCompiler(FilterVisitor[Sql]):
             met = condition("({})")
             met = met.format(*[expression] * met.text.count("{}"))
             return Sql("({}) IS NOT NULL AND ({})").format(expression, met)
+        key = attribute_key(binding)
         if condition is None:
-            return negated(self._kept(attribute_key(binding), TRUE))
-        return self._kept(attribute_key(binding), condition("v.value"))
+            return negated(self._complex(key, "1 = 1") if _is_complex(binding) else self._kept(key, TRUE))
+        return self._kept(key, condition("v.value"))
 
     @staticmethod
     def _kept(key: str, condition: Sql) -> Sql:
@@ -178,12 +179,13 @@ class FilterCompiler(FilterVisitor[Sql]):
         ).format(condition)
 
     @staticmethod
-    def _complex_present(key: str) -> Sql:
+    def _complex(key: str, condition: str) -> Sql:
+        """Tell whether a sub-attribute of an attribute that has one value meets a condition."""
         if key == "meta":
             return TRUE
         return Sql(
             "EXISTS (SELECT 1 FROM synapse_scim_values v WHERE v.user_id = u.name"
-            " AND v.attribute >= ? AND v.attribute < ? AND v.value <> '')",
+            f" AND v.attribute >= ? AND v.attribute < ? AND {condition})",
             (f"{key}.", f"{key}/"),
         )
 
@@ -203,7 +205,8 @@ class FilterCompiler(FilterVisitor[Sql]):
         if not _is_model(binding.field_type) or binding.sub_field_name == "value":
             return Sql("e.value IS NOT NULL AND ({})").format(condition("e.value"))
         if binding.sub_field_name is None:
-            return FALSE
+            # An entry of several parts equals no value, and is not absent.
+            return condition("e.entry")
         return Sql(
             "EXISTS (SELECT 1 FROM synapse_scim_values v WHERE v.user_id = e.user_id AND v.entry = e.entry"
             " AND v.attribute = ? AND v.value IS NOT NULL AND ({}))",
@@ -225,6 +228,8 @@ class FilterCompiler(FilterVisitor[Sql]):
         """Return the sub-attribute that the filter within brackets names."""
         whole = self._resolve(head)
         if not _is_model(whole.field_type):
+            if inner.attr.lower() != "value":
+                raise InvalidFilterException(detail=f"'{head}' has no '{inner}'")
             return whole
         return self._resolve(AttrPath(attr=head.attr, sub_attr=inner.attr, uri=head.uri))
 
@@ -235,7 +240,7 @@ class FilterCompiler(FilterVisitor[Sql]):
         match node:
             case Comparison(attr_path, CompareOperator.eq, str(value)):
                 return self._candidates_by(self._resolve(attr_path, comparison=True), value)
-            case ValuePath(head, inner):
+            case ValuePath(head, inner) if _is_model(self._resolve(head).field_type):
                 return self._candidates(_outside(head, inner))
             case LogicalExpr(LogicalOperator.and_, terms):
                 found = [candidates for term in terms if (candidates := self._candidates(term)) is not None]
@@ -335,4 +340,4 @@ def _is_model(type_: Any) -> bool:
 
 
 def _is_complex(binding: AttributeBinding) -> bool:
-    return _is_model(binding.field_type)
+    return binding.sub_field_name is None and _is_model(binding.field_type)

@@ -44,13 +44,9 @@ class Rights:
 
     def visible_sql(self) -> tuple[str, list[Any]]:
         """Return the SQL, with its parameters, of what the caller sees of `users u` with its record `s`."""
-        match self.subject.visibility:
-            case "all":
-                return "1 = 1", []
-            case "managed":
-                return "s.user_id IS NOT NULL", []
-            case "own":
-                return "s.domain = ?", [self.subject.domain]
+        if self.subject.visibility == "own":
+            return "s.domain = ?", [self.subject.domain]
+        return "s.user_id IS NOT NULL" if self.subject.visibility == "managed" else "1 = 1", []
 
     def visible(self, account: Account | None) -> Account:
         """Return an account that the caller sees.

@@ -92,6 +92,7 @@ class UserStorage(AsyncScimStorage):
         self._rights = rights
         self._held: Account | None = None
         self._states_active = self._removes_password = False
+        self._stated: Resource[Any] | None = None
 
     @asynccontextmanager
     async def writing(self, resource_id: str) -> AsyncIterator[Account]:
@@ -116,16 +117,18 @@ class UserStorage(AsyncScimStorage):
                 yield account
 
     @asynccontextmanager
-    async def _writing(self, user_id: str, *, deleted: bool = False) -> AsyncIterator[Account]:
+    async def _writing(self, user_id: str, *, deleted: bool = False, seen: bool = True) -> AsyncIterator[Account]:
         async with self._store.database.lock(user_id):
-            account = self._rights.visible(await self._recovered(user_id, deleted=deleted))
+            found = await self._recovered(user_id, deleted=deleted)
+            # Whom a caller may adopt it need not see.
+            account = self._rights.visible(found) if seen or found is None else found
             self._rights.ensure_writable(account)
             self._held = account
             try:
                 yield account
             finally:
                 self._held = None
-                self._states_active = self._removes_password = False
+                self._forget()
 
     async def get(
         self,
@@ -169,7 +172,7 @@ class UserStorage(AsyncScimStorage):
             user_id, origin = await self._store.creation.create(wanted, domain=self._rights.subject.domain)
             if origin is Origin.new:
                 return self._to_resource(await self._account(user_id))
-            async with self._writing(user_id, deleted=origin is Origin.deleted) as account:
+            async with self._writing(user_id, deleted=origin is Origin.deleted, seen=False) as account:
                 try:
                     self._rights.ensure_adoptable(account, wanted)
                 except AccountProtected as error:
@@ -191,14 +194,15 @@ class UserStorage(AsyncScimStorage):
             )
             self._check_version(account, expected_version)
             with scim_errors():
-                self._rights.ensure_adoptable(account, wanted)
+                stated = WantedUser.from_resource(self._stated) if self._stated is not None else wanted
+                self._rights.ensure_adoptable(account, stated)
                 plan = await self._plan(account, wanted)
                 if plan is not None:
                     await self._store.writer.update(account, plan)
                     if plan.fetch is not None:
                         self._store.photos.fetch_soon()
                     self._held = self._rights.visible(await self._read(account.user_id))
-                self._states_active = self._removes_password = False
+                self._forget()
             return self._to_resource(self._held or account)
 
     async def delete(
@@ -211,7 +215,9 @@ class UserStorage(AsyncScimStorage):
                 self._rights.ensure_adoptable(account, None)
                 await self._store.leavers.delete(account, self._rights.subject.domain)
 
-    def remember(self, *, states_active: bool, removes_password: bool = False) -> None:
+    def remember(
+        self, *, states_active: bool, removes_password: bool = False, stated: Resource[Any] | None = None
+    ) -> None:
         """Remember, until the account that is being written is released, what a request says that a User cannot.
 
         Args:
@@ -219,9 +225,16 @@ class UserStorage(AsyncScimStorage):
                 by an administrator is inactive already, and whoever wants them inactive wants something that matters
                 when the administrator's lock goes.
             removes_password: Whether it takes the password away, which no User shows.
+            stated: A User of nothing but what the request itself says of the person: that alone tells who they are, and
+                decides about adoption. Without it, the whole User that is written does.
         """
         self._states_active = states_active
         self._removes_password = removes_password
+        self._stated = stated
+
+    def _forget(self) -> None:
+        self._states_active = self._removes_password = False
+        self._stated = None
 
     def is_settled(self, resource: Resource[Any]) -> bool:
         """Tell whether what is kept of the account that is being written says what the request does.

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.support.homeserver import LocalHomeserver
-from tests.web.clients import Scim, Synapse, assert_error, new_user
+from tests.web.clients import Scim, Synapse, assert_error, new_user, without_meta
 
 WORK = {"value": "Ann.Lee@Corp.Example", "type": "work", "primary": True}
 

@@ -1,0 +1,1 @@
+"""Accounts and SCIM Users, as pure functions."""
