@@ -134,7 +134,8 @@ class Service(ScimService):
         self.ensure_json(content_type)
         value = payload.parse(body)
         unsound = payload.withdraw_unsound_data(value) if scim_ctx is Context.BULK_REQUEST else {}
-        payload.check(value)
+        # The operations are checked, each on its own, and the limit of bodies bounds how many there are.
+        payload.check(value, most=len(body) if scim_ctx is Context.BULK_REQUEST else payload.MAX_MEMBERS)
         if scim_ctx in {Context.RESOURCE_CREATION_REQUEST, Context.RESOURCE_REPLACEMENT_REQUEST}:
             value = dialects.resource(value)
         elif scim_ctx is Context.RESOURCE_PATCH_REQUEST:

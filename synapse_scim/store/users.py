@@ -88,6 +88,7 @@ class UserStorage(AsyncScimStorage):
 
     def __init__(self, store: Store, rights: Rights) -> None:
         """Bind the storage to the caller of a request."""
+        self.gateway = store.gateway
         self._store = store
         self._rights = rights
         self._held: Account | None = None
