@@ -163,14 +163,14 @@ async def test_rooms_that_are_not_the_persons_any_more(house: House) -> None:
 async def test_quick_return_waits_for_the_parting(house: House) -> None:
     """Somebody who is enabled while Synapse still takes them out of their rooms is in all of them afterwards."""
     await house.move_in()
-    rooms = [await house.room(BOB, [ANN]) for _ in range(12)]
+    rooms = [await house.room(BOB, [ANN]) for _ in range(8)]
 
     await house.admin.scim.patched(ANN, OFF)
     assert not await house.has_parted()
     await house.admin.scim.patched(ANN, ON)
 
     assert await house.has_parted()
-    assert [await house.membership(room_id) for room_id in rooms] == ["join"] * 12
+    assert [await house.membership(room_id) for room_id in rooms] == ["join"] * 8
 
 
 @pytest.mark.homeserver(module_config={"deleted": {"revive_within": "1d"}})
