@@ -202,7 +202,7 @@ class UserStorage(AsyncScimStorage):
                     await self._store.writer.update(account, plan)
                     if plan.fetch is not None:
                         self._store.photos.fetch_soon()
-                    self._held = self._rights.visible(await self._read(account.user_id))
+                    self._held = plan.outcome(account) or self._rights.visible(await self._read(account.user_id))
                 self._forget()
             return self._to_resource(self._held or account)
 
