@@ -309,3 +309,29 @@ class AccountGateway(Protocol):
         Raises:
             AccountChangeRefused: A module of the homeserver forbids it.
         """
+
+
+@attrs.frozen(kw_only=True)
+class Membership:
+    """A room that an account was in.
+
+    Attributes:
+        room_id: The room.
+        power_level: The account's power level in the room when this was recorded.
+    """
+
+    room_id: str
+    power_level: int
+
+
+@attrs.frozen(kw_only=True)
+class LostRoom:
+    """A room that could not be given back, or only without the power level.
+
+    Attributes:
+        room_id: The room.
+        reason: A sentence that is safe to log.
+    """
+
+    room_id: str
+    reason: str
