@@ -343,7 +343,9 @@ async def _each(
             if error.code >= HTTPStatus.INTERNAL_SERVER_ERROR:
                 unavailable = error
             else:
-                lost.append(LostRoom(room_id=room_id, reason=f"The homeserver refuses it ({error.errcode})"))
+                # Not the message: another module may have written it.
+                code = getattr(error.errcode, "value", error.errcode)
+                lost.append(LostRoom(room_id=room_id, reason=f"The homeserver refuses it ({code})"))
         except Exception:
             # Other modules have a say here, and the events of a room may come from anywhere.
             logger.exception("A failure in %s; the other rooms are gone on with", room_id)
