@@ -73,6 +73,14 @@ async def test_a_room_with_senseless_power_levels_is_recorded(town: Town) -> Non
     assert await town.memberships(ann) == (Membership(room_id=room_id, power_level=0),)
 
 
+async def test_a_room_of_a_version_that_is_not_known_any_more_is_recorded(town: Town) -> None:
+    """Synapse drops room versions; the rooms stay in the database."""
+    ann, bob = await town.people("ann", "bob")
+    room_id = await town.room(bob, ann)
+    await town.store.db_pool.simple_update_one("rooms", {"room_id": room_id}, {"room_version": "old"}, desc="test")
+    assert await town.memberships(ann) == (Membership(room_id=room_id, power_level=0),)
+
+
 @attrs.define
 class CountingTransaction:
     """A transaction that counts its statements."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from synapse.api.constants import CREATOR_POWER_LEVEL
-from synapse.api.errors import SynapseError
+from synapse.api.errors import HttpResponseException, SynapseError
 
 from synapse_scim.accounts import Membership, Unavailable
 from tests.support.homeserver import LocalHomeserver
@@ -84,7 +84,10 @@ async def test_a_room_that_refuses_keeps_no_other_from_its_successor(town: Town)
     assert await town.rooms.hand_over(ann, bob) == (room_id,)
 
 
-async def test_a_process_that_does_not_answer_is_asked_again(town: Town) -> None:
+@pytest.mark.parametrize(
+    "error", [SynapseError(502, "Failed to talk to a process"), HttpResponseException(500, "Failed", b"")]
+)
+async def test_a_process_that_does_not_answer_is_asked_again(town: Town, error: Exception) -> None:
     """Repeating it hands over the rest."""
     ann, bob = await town.people("ann", "bob")
     room_id = await town.room(ann, bob)
@@ -92,7 +95,7 @@ async def test_a_process_that_does_not_answer_is_asked_again(town: Town) -> None
 
     async def check(_event: Any) -> Any:
         if down:
-            raise SynapseError(502, "Failed to talk to a process")
+            raise error
         return "NOT_SPAM"
 
     town.hs.get_module_api().register_spam_checker_callbacks(check_event_for_spam=check)
