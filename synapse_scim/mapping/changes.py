@@ -276,8 +276,9 @@ class Planner:
         """Return what happens to somebody who is unlocked, beside that."""
         return (
             *((Reactivate(),) if account.deactivated else ()),
-            *((RestorePushers(regained.pushers),) if regained.pushers else ()),
             *((Rejoin(regained.memberships),) if regained.memberships and account.deactivated else ()),
+            # After the rooms: whoever returns need not be told of each.
+            *((RestorePushers(regained.pushers),) if regained.pushers else ()),
         )
 
     def _threepid_changes(

@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 
 import attrs
 
-from synapse_scim.accounts import Account, AccountError, UserIdTaken
+from synapse_scim.accounts import Account, AccountError, Unavailable, UserIdTaken
 from synapse_scim.database import Database, Transaction
 from synapse_scim.gateway import AccountGateway
 from synapse_scim.mapping.changes import Plan
@@ -175,13 +175,17 @@ class Writer:
 
         Returns:
             Whether that completed an account in the making.
+
+        Raises:
+            Unavailable: What remains to be done cannot be done at the moment, or not be undone.
         """
         entry, password_hash = await self.database.run("synapse_scim_journal", _left_behind, user_id)
         if entry is None:
             return False
         if entry.certain:
             logger.info("Finishing an interrupted write to %s", user_id)
-            await self._finish(user_id, entry.final)
+            if not await self._finish(user_id, entry.final):
+                raise Unavailable(f"An earlier change to {user_id} is not finished yet; try again later")
             return False
         if entry.birthmark is not None and password_hash is not None and _birthmark(password_hash) == entry.birthmark:
             logger.info("Completing the account %s, whose creation was interrupted", user_id)
@@ -224,10 +228,13 @@ class Writer:
         await self._transaction("conclude", self._show, user_id, entry, left)
         await self._finish(user_id, left)
 
-    async def _finish(self, user_id: str, changes: tuple[FinalChange, ...]) -> None:
+    async def _finish(self, user_id: str, changes: tuple[FinalChange, ...]) -> bool:
         """Make the final changes. What fails stays in the journal, for the next writer or the next start."""
-        if changes and await self._make(user_id, changes):
+        if changes:
+            if not await self._make(user_id, changes):
+                return False
             await self.database.run("synapse_scim_finish", journal.erase, user_id)
+        return True
 
     async def _make(self, user_id: str, changes: tuple[FinalChange, ...]) -> bool:
         """Make changes that nothing undoes, and tell whether all of them are made."""
