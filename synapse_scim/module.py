@@ -14,7 +14,6 @@ from synapse_scim.application import build
 from synapse_scim.config import Config, ConfigurationError
 from synapse_scim.homeserver import settings
 from synapse_scim.homeserver.listeners import (
-    can_serve_unstable_prefix,
     refuse_refreshing_when_locked,
     serve_below_client_api,
 )
@@ -56,11 +55,6 @@ class ScimModule:
                 "synapse-scim: this homeserver delegates authentication to Matrix Authentication Service, where its"
                 " accounts live; this version cannot provision them there"
             )
-        if config.unstable_prefix and not can_serve_unstable_prefix():
-            raise ConfigError(
-                "synapse-scim: this version of Synapse does not let the module in below /_matrix/client; set"
-                " 'unstable_prefix: false', and rewrite the prefix in the reverse proxy if it is needed"
-            )
         try:
             application = build(config, hs)
         except ConfigurationError as error:
@@ -74,8 +68,7 @@ class ScimModule:
                 await endpoint.serve(request, UNSTABLE_PREFIX)
 
             serve_below_client_api(hs, UNSTABLE_PREFIX, serve)
-        if can_serve_unstable_prefix():
-            refuse_refreshing_when_locked(hs)
+        refuse_refreshing_when_locked(hs)
         _notice_changes(api, application.maintenance)
         _ = api.run_as_background_process("synapse_scim_start", application.maintenance.start)
         api.looping_background_call(application.maintenance.in_one_process, _EVERY_MS, desc="synapse_scim_maintenance")

@@ -7,13 +7,14 @@ import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from synapse.api.errors import SynapseError
 from synapse.push import PusherConfigException
 from synapse.util.duration import Duration
 
 from synapse_scim.accounts import Belongings, ExternalId, Pusher, Threepid, Unavailable
 from synapse_scim.database import Transaction
 from synapse_scim.homeserver.rooms import Rooms
-from synapse_scim.steps import FinalChange, HandOver, Reactivate, Rejoin, RemovePushers, RestorePushers
+from synapse_scim.steps import HandOver, Reactivate, Rejoin, RemovePushers, RestorePushers
 
 if TYPE_CHECKING:
     from synapse.server import HomeServer
@@ -76,7 +77,9 @@ class Departures:
                 raise Unavailable(f"{user_id} is still being taken out of its rooms; try again later", retry_after_s=60)
             await clock.sleep(Duration(seconds=_PARTING_POLL_S))
 
-    async def finish(self, user_id: str, change: FinalChange) -> None:
+    async def finish(
+        self, user_id: str, change: RemovePushers | RestorePushers | Reactivate | Rejoin | HandOver
+    ) -> None:
         """Make a change that nothing undoes."""
         match change:
             case RemovePushers():
@@ -88,12 +91,10 @@ class Departures:
             case Rejoin(memberships):
                 for lost in await self._rooms.give_back(user_id, memberships):
                     logger.warning("%s could not be brought back into %s: %s", user_id, lost.room_id, lost.reason)
-            case HandOver(successors):
-                for successor in successors:
+            case _:
+                for successor in change.successors:
                     for room_id in await self._rooms.hand_over(user_id, successor):
                         logger.info("%s is an administrator of %s now, as %s leaves", successor, room_id, user_id)
-            case _:
-                raise TypeError(f"{type(change).__name__} is not known")
 
     async def _remove_pushers(self, user_id: str) -> None:
         # One by one: what removes them all leaves those running that run in this process.
@@ -110,7 +111,8 @@ class Departures:
                 await self._hs.get_pusherpool().add_or_update_pusher(
                     user_id=user_id, device_id=pusher.device_id, **pusher.settings
                 )
-            except PusherConfigException as error:
+            except (PusherConfigException, SynapseError) as error:
+                # Somebody else may have the address of one that sends e-mail.
                 logger.warning("A pusher of %s could not be restored: %s", user_id, error)
 
 

@@ -10,7 +10,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast
 
 from synapse.api.constants import ProfileFields
-from synapse.api.errors import Codes, HttpResponseException, LimitExceededError, SynapseError
+from synapse.api.errors import Codes, LimitExceededError, SynapseError
 from synapse.logging.context import defer_to_thread
 from synapse.storage.database import LoggingTransaction
 from synapse.types import UserID, create_requester, map_username_to_mxid_localpart
@@ -62,8 +62,6 @@ def account_errors() -> Iterator[None]:
     """Raise an `AccountError` for an error of Synapse's that leaves the block."""
     try:
         yield
-    except HttpResponseException as error:
-        raise Unavailable("A process of the homeserver does not answer") from error
     except SynapseError as error:
         if error.code >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise Unavailable("A process of the homeserver does not answer") from error

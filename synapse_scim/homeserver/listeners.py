@@ -23,11 +23,6 @@ _SERVLETS = "_synapse_scim_servlets"
 servlets, and a table of them here would keep them in memory after their end."""
 
 
-def can_serve_unstable_prefix() -> bool:
-    """Tell whether this version of Synapse lets modules in below `/_matrix/client`."""
-    return "client" in getattr(rest, "SERVLET_GROUPS", {})
-
-
 def serve_below_client_api(hs: HomeServer, prefix: str, serve: Serve) -> None:
     """Serve all paths from a prefix below `/_matrix/client` on.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from synapse.api.errors import UserLockedError
 from synapse.http.servlet import parse_json_object_from_request
@@ -39,6 +39,5 @@ class RefreshServlet(RefreshTokenServlet):
             account = await self._api.get_userinfo_by_id(session.user_id)
             if account is not None and account.locked:
                 raise UserLockedError
-        if request.content is not None:
-            request.content.seek(0)
+        cast("BinaryIO", request.content).seek(0)
         return await super().on_POST(request)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -16,6 +17,9 @@ from synapse_scim.steps import SetProfileField
 
 DISPLAYNAME = "displayname"
 AVATAR_URL = "avatar_url"
+_MXC = re.compile(r"mxc://[^/\s]{1,255}/[A-Za-z0-9_-]{1,255}")
+"""A picture in a media repository (Matrix specification, "Matrix Content (`mxc://`) URIs"). Synapse takes any text."""
+
 MAPPED_FIELDS = frozenset({DISPLAYNAME, AVATAR_URL})
 
 
@@ -115,7 +119,7 @@ class ProfileMapping:
         if list(wanted) == list(published):
             return ProfilePlan(avatar_url=record.avatar_url if record else present, photo=made_of)
         photo = chosen_photo(wanted)
-        if photo is not None and photo.startswith("mxc:"):
+        if photo is not None and _MXC.fullmatch(photo):
             changes = () if photo == present else (_set_avatar(photo, present),)
             return ProfilePlan(changes=changes, avatar_url=photo, photo=photo)
         if photo is not None and photo == made_of and record is not None and record.avatar_url == present:

@@ -65,8 +65,8 @@ def composed_user(description: ScimProvider) -> type[Resource[Any]]:
 def is_attribute(model: type[Resource[Any]], path: str) -> bool:
     """Tell whether a path names an attribute, or a sub-attribute, of a User (RFC 7644 §3.10)."""
     try:
-        return Path[model](path).resolve() is not None  # type: ignore[valid-type]
-    except (SCIMException, ValueError):
+        return "[" not in path and Path[model](path).resolve() is not None  # type: ignore[valid-type]
+    except SCIMException:
         return False
 
 

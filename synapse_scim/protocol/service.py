@@ -144,7 +144,7 @@ class Service(ScimService):
             if is_empty_patch(value):
                 # Microsoft's validator sends no operations (scimmy issue 59): a change of nothing.
                 return model.model_construct(operations=[])
-        elif scim_ctx is Context.BULK_REQUEST:
+        else:
             value = dialects.bulk(value)
         try:
             message = model.model_validate(value, scim_ctx=scim_ctx)

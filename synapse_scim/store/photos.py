@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import logging
 from datetime import timedelta
+from typing import cast
 
 import attrs
 from scim2_models import InvalidValueException
 
-from synapse_scim.accounts import Account, AccountChangeRefused, AccountError
+from synapse_scim.accounts import Account, AccountChangeRefused, AccountError, Record
 from synapse_scim.database import Database, Transaction
 from synapse_scim.gateway import AccountGateway
 from synapse_scim.mapping.changes import Plan
@@ -118,19 +119,22 @@ class Photos:
         avatar_url = await self.gateway.store_photo(order.user_id, order.source)
         async with self.database.lock(order.user_id):
             await self.writer.recover(order.user_id)
-            account = await self._wanted(order)
-            if account is None or account.record is None:
-                return
-            record = attrs.evolve(
-                account.record,
-                avatar_url=avatar_url,
-                photo=order.source,
-                modified=max(self.gateway.now(), account.record.modified),
-                revision=account.record.revision + 1,
-            )
-            change = SetProfileField(field=AVATAR_URL, value=avatar_url, former=account.avatar_url)
-            await self.writer.update(account, Plan(record=record, profile_changes=(change,)))
-        await self.database.run("synapse_scim_photo_end", photo_orders.cancel, order.user_id)
+            if account := await self._wanted(order):
+                await self.writer.update(account, self._plan(account, order, avatar_url))
+                await self.database.run("synapse_scim_photo_end", photo_orders.cancel, order.user_id)
+
+    def _plan(self, account: Account, order: Order, avatar_url: str) -> Plan:
+        """Return the write that makes a fetched photo the avatar."""
+        before = cast("Record", account.record)
+        record = attrs.evolve(
+            before,
+            avatar_url=avatar_url,
+            photo=order.source,
+            modified=max(self.gateway.now(), before.modified),
+            revision=before.revision + 1,
+        )
+        change = SetProfileField(field=AVATAR_URL, value=avatar_url, former=account.avatar_url)
+        return Plan(record=record, profile_changes=(change,))
 
     async def _wanted(self, order: Order) -> Account | None:
         """Return the account that an order is for, if its User still has that photo, and the avatar not yet."""

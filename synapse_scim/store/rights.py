@@ -68,15 +68,13 @@ class Rights:
         Raises:
             AccountProtected: It may not.
         """
-        if reason := protection(account, self.protected):
-            pass
-        elif account.user_id == self.subject.user_id:
+        reason = protection(account, self.protected)
+        if reason is None and account.user_id == self.subject.user_id:
             reason = "is the one whose access token makes this request"
-        elif account.record is not None and account.record.domain != self.subject.domain:
+        if reason is None and account.record is not None and account.record.domain != self.subject.domain:
             reason = "belongs to another provisioning domain"
-        else:
-            return
-        raise AccountProtected(f"The account {account.user_id} {reason}")
+        if reason is not None:
+            raise AccountProtected(f"The account {account.user_id} {reason}")
 
     def ensure_adoptable(self, account: Account, wanted: WantedUser | None) -> None:
         """Check that the caller may take over an account that SCIM did not make.

@@ -99,6 +99,7 @@ async def test_delegated_authentication_is_refused(start_homeserver: StartHomese
     ("field", "path", "problem"),
     [
         ("m.tz", "timezon", "does not name an attribute of a User"),
+        ("m.tz", "1 2", "does not name an attribute of a User"),
         ("avatar_url", "title", "is mapped already, by 'displayName' or 'photos'"),
     ],
 )

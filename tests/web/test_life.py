@@ -387,3 +387,55 @@ async def test_putting_back_what_was_read_changes_nothing_while_away(life: Life)
     back = await life.scim.patched(ANN, ON)
 
     assert without_meta(back) == without_meta(ann)
+
+
+ERASED_LATER = {"deleted": {"deactivate_after": "7d", "erase": True}}
+
+
+@pytest.mark.homeserver(module_config=ERASED_LATER)
+async def test_erasing_when_the_time_comes(life: Life) -> None:
+    """Until then the person can come back; when the account is erased, what was recorded goes."""
+    await life.join()
+    await life.scim.delete(ANN)
+    assert OWN_EMAIL in await life.tables()
+
+    await life.pass_time(8, ERASED_LATER)
+
+    assert (await life.synapse.account(ANN))["erased"] is True
+    assert not {word for word in ("ann@corp", OWN_EMAIL, "4930123456", "Boss") if word in await life.tables()}
+
+
+async def test_pushers_come_back_as_far_as_they_can(life: Life) -> None:
+    """A pusher whose device is gone stays away; so does one by e-mail whose address somebody else has by then."""
+    await life.join()
+    token = await life.synapse.token("ann", "correct horse")
+    await life.add_pusher(token)
+    for address in ("ann@corp.example", OWN_EMAIL):
+        await life.admin.homeserver.hs.get_pusherpool().add_or_update_pusher(
+            user_id=ANN,
+            kind="email",
+            app_id="m.email",
+            app_display_name="Email",
+            device_display_name=address,
+            pushkey=address,
+            lang=None,
+            data={},
+        )
+    await life.scim.patched(ANN, OFF)
+    await life.pass_time(31)
+    await life.scim.create("bob", emails=[{"value": OWN_EMAIL}])
+
+    await life.scim.patched(ANN, ON)
+
+    assert [pusher["pushkey"] for pusher in await life.pushers()] == ["ann@corp.example"]
+    assert any("could not be restored" in record.getMessage() for record in life.admin.homeserver.log_records)
+
+
+async def test_who_is_not_due_is_left_alone(life: Life) -> None:
+    """Of two processes that see the same account due, the second finds nothing to do."""
+    await life.join()
+    await life.scim.patched(ANN, OFF)
+
+    await build(ScimModule.parse_config({}), life.admin.homeserver.hs).store.leavers._deactivate(ANN)
+
+    assert (await life.synapse.account(ANN))["deactivated"] is False

@@ -5,7 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from twisted.internet.defer import Deferred
+from twisted.web.http import Request
 
+from synapse_scim.application import build
+from synapse_scim.config import Config
+from synapse_scim.homeserver.gateway import SynapseAccounts
 from tests.support.https import HttpsServer, answer
 from tests.web.clients import Admin, Scim, Synapse, assert_error, new_user, until, url_of, without_meta
 from tests.web.photos import data_url, image
@@ -230,3 +235,94 @@ async def execute(admin: Admin, sql: str) -> None:
     """Run a statement."""
     pool = admin.homeserver.hs.get_datastores().main.db_pool
     await pool.runInteraction("test", lambda txn: txn.execute(sql))
+
+
+@pytest.mark.homeserver(config={"allowed_avatar_mimetypes": ["image/png"]})
+async def test_avatars_that_the_homeserver_refuses(admin: Admin) -> None:
+    """A refused avatar is no reason not to make an account; it is one to refuse a change, which then is none."""
+    ann = await admin.scim.create("ann", title="Dr", photos=[{"value": FACE}])
+    bob = await admin.scim.create("bob", title="Dr")
+
+    refused = await admin.scim.patch(
+        bob["id"],
+        {"op": "replace", "path": "photos", "value": [{"value": FACE}]},
+        {"op": "replace", "path": "title", "value": "Prof"},
+    )
+
+    assert ann["title"] == "Dr"
+    assert await avatar(admin.synapse, ann["id"]) is None
+    assert_error(refused, 403, naming="avatar")
+    assert without_meta(await admin.scim.read(bob["id"])) == without_meta(bob)
+    assert any("is not set" in record.getMessage() for record in admin.homeserver.log_records)
+
+
+async def test_processes_without_media_leave_photos_to_others(admin: Admin) -> None:
+    """A process that has no media repository does not touch what is to be fetched."""
+    accounts = SynapseAccounts(admin.homeserver.hs)
+    accounts.stores_photos = False
+    await execute(admin, "INSERT INTO synapse_scim_photos VALUES ('@ann:example.org', 'https://127.0.0.1:1/', 0, 0)")
+
+    application = build(Config(), admin.homeserver.hs, gateway=accounts)
+    await application.maintenance.start()
+    await application.maintenance.in_every_process()
+
+    assert await orders(admin) == [("@ann:example.org", 0)]
+
+
+async def test_other_entries_keep_their_place(scim: Scim, synapse: Synapse) -> None:
+    """Of several photos each is what it was, and the chosen one the avatar; what is no URL is a mere attribute."""
+    ann = await scim.create("ann", photos=[{"value": "mxc://no"}, {"value": png(8), "primary": True}, {"value": FACE}])
+
+    assert [photo["value"] for photo in ann["photos"]] == ["mxc://no", await avatar(synapse, ann["id"]), FACE]
+    same = [*ann["photos"][:2], {"value": FACE, "type": "photo"}]
+    changed = await scim.replaced(ann["id"], new_user("ann", photos=same))
+    assert (changed["photos"], await avatar(synapse, ann["id"])) == (same, same[1]["value"])
+    odd = await scim.replaced(ann["id"], new_user("ann", photos=[{"value": "mxc://no"}]))
+    assert (odd["photos"], await avatar(synapse, ann["id"])) == ([{"value": "mxc://no"}], None)
+
+
+@pytest.mark.usefixtures("authority")
+@pytest.mark.homeserver(config={"ip_range_whitelist": ["127.0.0.1/32"]})
+async def test_photos_that_change_while_they_are_fetched(admin: Admin, server: HttpsServer) -> None:
+    """A photo that is gone when its picture arrives does not become the avatar, and nothing remains to be fetched."""
+    asked: Deferred[Request] = Deferred()
+    server.answers["/slow"] = asked.callback
+    server.answers["/ann"] = answer(image("PNG"))
+    ann = await admin.scim.create("ann", photos=[{"value": server.url("/slow")}])
+    request = await asked
+    await admin.scim.patched(ann["id"], {"op": "remove", "path": "photos"})
+    answer(image("PNG"))(request)
+
+    async def fetched(count: int) -> bool:
+        media = await admin.homeserver.hs.get_datastores().main.db_pool.simple_select_list(
+            "local_media_repository", None, ["media_id"]
+        )
+        return len(media) == count
+
+    await until(lambda: fetched(1))
+    kept = [{"value": server.url("/ann"), "type": "photo"}]
+    await admin.scim.patched(ann["id"], {"op": "replace", "path": "photos", "value": kept})
+    await until(lambda: fetched(2))
+
+    async def has_avatar() -> bool:
+        return await avatar(admin.synapse, ann["id"]) is not None
+
+    await until(has_avatar)
+    present = await avatar(admin.synapse, ann["id"])
+    other = [{"value": server.url("/ann"), "type": "thumbnail"}]
+    await admin.scim.patched(ann["id"], {"op": "replace", "path": "photos", "value": other})
+    assert await avatar(admin.synapse, ann["id"]) == present
+    await execute(admin, "INSERT INTO synapse_scim_photos VALUES ('@ann:example.org', 'https://former', 0, 0)")
+    await build(Config(), admin.homeserver.hs).maintenance.in_every_process()
+    assert await fetched(2)
+
+
+@pytest.mark.homeserver(module_config={"profile_fields": {"org.corp.role": "roles.value", "org.corp.email": "emails"}})
+async def test_profile_fields_of_several_values(admin: Admin) -> None:
+    """Of several values the primary one is published, else the first; of entries their value."""
+    roles = [{"value": "clerk"}, {"value": "boss", "primary": True}]
+    ann = await admin.scim.create("ann", roles=roles, emails=[{"value": "ann@corp.example"}])
+
+    profile = (await admin.synapse.request("GET", f"/_matrix/client/v3/profile/{ann['id']}")).json
+
+    assert (profile["org.corp.role"], profile["org.corp.email"]) == ("boss", "ann@corp.example")
