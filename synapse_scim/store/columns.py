@@ -179,8 +179,9 @@ class Columns:
         """
         key = attribute_key(binding)
         kept = Sql(
+            # The cast keeps SQLite from putting the value into substr(), which then has no index.
             "SELECT user_id FROM synapse_scim_values WHERE attribute = ?"
-            f" AND substr(value, 1, {INDEXED_LENGTH}) = ? AND value = ?",
+            f" AND substr(value, 1, {INDEXED_LENGTH}) = ? AND CAST(value AS TEXT) = ?",
             (key.removesuffix(".value") if binding.is_multivalued else key, value[:INDEXED_LENGTH], value),
         )
         match key:

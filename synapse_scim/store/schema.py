@@ -41,6 +41,7 @@ STEPS: tuple[tuple[str, ...], ...] = (
         )
         """,
         "CREATE UNIQUE INDEX IF NOT EXISTS synapse_scim_users_user_name ON synapse_scim_users (user_name_key)",
+        "CREATE INDEX IF NOT EXISTS synapse_scim_users_hidden ON synapse_scim_users (user_id) WHERE state <> 'active'",
         "CREATE UNIQUE INDEX IF NOT EXISTS synapse_scim_users_external_id ON synapse_scim_users (external_id, domain)",
         # What filters and sorting look at: see synapse_scim.mapping.search_values.
         """

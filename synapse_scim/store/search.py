@@ -21,8 +21,12 @@ _LAST_INDEX = 2**62
 """Beyond any result, and within what both engines take as an OFFSET."""
 
 
-_JOINS = (("profiles", "p", "full_user_id"), ("synapse_scim_changes", "c", "user_id"))
-"""What a search looks at beside accounts and their records, if it has to."""
+_JOINS = (
+    ("synapse_scim_users", "s", "user_id"),
+    ("profiles", "p", "full_user_id"),
+    ("synapse_scim_changes", "c", "user_id"),
+)
+"""What a search looks at beside accounts, if it has to."""
 
 
 @attrs.frozen(kw_only=True)
@@ -117,24 +121,23 @@ class Search:
 
     def query(self, request: SearchRequest[Any], rights: Rights) -> Query:
         """Compile a search."""
-        shown, hidden = self.reader.shown_sql()
-        conditions = [Sql(shown, tuple(hidden)), Sql(*map(_frozen, rights.visible_sql()))]
+        visible, parameters = rights.visible_sql()
+        conditions = [Sql(visible, tuple(parameters))]
         if request.filter is not None:
             conditions.append(FilterCompiler(request.filter, self.model, self.columns).compile())
         binding = request.sort_binding(self.model)
         value = self._sort_value(binding) if binding is not None else Sql("NULL")
-        condition = joined(" AND ", conditions)
-        text = value.text + condition.text
+        text = value.text + "".join(condition.text for condition in conditions)
         joins = "".join(
             f" LEFT JOIN {table} {alias} ON {alias}.{column} = u.name"
             for table, alias, column in _JOINS
             if f"{alias}." in text
         )
+        shown, hidden = self.reader.shown_sql(with_record="s." in text)
         return Query(
-            matches=Sql(
-                "SELECT u.name AS user_id, {} AS sort_value FROM users u"
-                f" LEFT JOIN synapse_scim_users s ON s.user_id = u.name{joins} WHERE {{}}"
-            ).format(value, condition),
+            matches=Sql(f"SELECT u.name AS user_id, {{}} AS sort_value FROM users u{joins} WHERE {{}}").format(
+                value, joined(" AND ", (Sql(shown, tuple(hidden)), *conditions))
+            ),
             sorts=binding is not None,
             descending=binding is not None and request.sort_order == SearchRequest.SortOrder.descending,
         )
@@ -249,7 +252,3 @@ class _Position:
 
 def _key(row: Sequence[Any]) -> tuple[Any, str]:
     return row[1], row[0]
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value

@@ -314,7 +314,7 @@ class UserStorage(AsyncScimStorage):
 
     async def _claims(self, account: Account, wanted: WantedUser) -> tuple[frozenset[Threepid], Belongings | None]:
         """Return the identifiers that the account has to do without, and what it gets back if the person returns."""
-        optional = self._store.users.threepids.shareable(wanted.attributes)
+        optional = self._store.users.threepids.shareable(wanted.attributes) - account.threepids
         if account.away and account.record is not None:
             # Whoever took an address of somebody who was away keeps it.
             optional |= account.record.threepids
