@@ -21,6 +21,9 @@ _COLUMNS = """
     s.active, s.active_removed, s.manager_since_ts, s.created_ts, s.modified_ts, s.revision
 """
 
+IS_SHOWN = "(s.state IS NULL OR s.state = 'active')"
+"""The SQL of whether SCIM lets an account with the record `s`, or without one, be seen."""
+
 
 def moment(ts_ms: int) -> datetime:
     """Return the time that is so many milliseconds after 1970."""
@@ -63,26 +66,19 @@ class AccountReader:
             f" WHERE bearer.user_name_key = lower({self.localpart_sql()}) AND bearer.user_id <> u.name)"
         )
 
-    def shown_sql(self, *, with_record: bool) -> tuple[str, list[Any]]:
+    def shown_sql(self, state: str = IS_SHOWN) -> tuple[str, list[Any]]:
         """Return the SQL, with its parameters, of what makes `users u` a User.
 
         Users are the local accounts that people use: no guests, no appservice's, none of Synapse's own types for
         programs, not the server's, none that SCIM deleted or is still making.
 
         Args:
-            with_record: The record is there as `s`. To count accounts without joining their records is much cheaper.
+            state: The SQL of the last of these; by default it looks at the record `s`.
         """
         sql = (
             "u.is_guest = 0 AND u.appservice_id IS NULL"
-            " AND (u.user_type IS NULL OR u.user_type NOT IN ('bot', 'support')) AND "
+            f" AND (u.user_type IS NULL OR u.user_type NOT IN ('bot', 'support')) AND {state}"
         )
-        if with_record:
-            sql += "(s.state IS NULL OR s.state = 'active')"
-        else:
-            sql += (
-                "NOT EXISTS (SELECT 1 FROM synapse_scim_users hidden"
-                " WHERE hidden.user_id = u.name AND hidden.state <> 'active')"
-            )
         hidden = sorted(self.hidden_user_ids)
         return (f"{sql} AND u.name NOT IN ({placeholders(hidden)})" if hidden else sql), list(hidden)
 
@@ -96,7 +92,7 @@ class AccountReader:
         """
         if not user_ids:
             return {}
-        shown, parameters = ("s.state = 'deleted'", []) if deleted else self.shown_sql(with_record=True)
+        shown, parameters = ("s.state = 'deleted'", []) if deleted else self.shown_sql()
         txn.execute(
             f"SELECT {_COLUMNS}, s.user_id IS NULL AND {self.name_taken_sql()} FROM users u"
             " LEFT JOIN profiles p ON p.full_user_id = u.name"

@@ -11,7 +11,7 @@ from scim2_models import AttributeBinding, InvalidCursorException, InvalidPathEx
 from synapse_scim.database import Database, Transaction
 from synapse_scim.mapping.search_values import attribute_key
 from synapse_scim.mapping.user import UserMapping
-from synapse_scim.store.accounts import AccountReader
+from synapse_scim.store.accounts import IS_SHOWN, AccountReader
 from synapse_scim.store.columns import Columns
 from synapse_scim.store.filters import FilterCompiler
 from synapse_scim.store.rights import Rights
@@ -128,12 +128,14 @@ class Search:
         binding = request.sort_binding(self.model)
         value = self._sort_value(binding) if binding is not None else Sql("NULL")
         text = value.text + "".join(condition.text for condition in conditions)
+        if request.filter is not None:
+            text += IS_SHOWN
         joins = "".join(
             f" LEFT JOIN {table} {alias} ON {alias}.{column} = u.name"
             for table, alias, column in _JOINS
             if f"{alias}." in text
         )
-        shown, hidden = self.reader.shown_sql(with_record="s." in text)
+        shown, hidden = self.reader.shown_sql(IS_SHOWN if "s." in text else self._is_shown())
         return Query(
             matches=Sql(f"SELECT u.name AS user_id, {{}} AS sort_value FROM users u{joins} WHERE {{}}").format(
                 value, joined(" AND ", (Sql(shown, tuple(hidden)), *conditions))
@@ -141,6 +143,16 @@ class Search:
             sorts=binding is not None,
             descending=binding is not None and request.sort_order == SearchRequest.SortOrder.descending,
         )
+
+    def _is_shown(self) -> str:
+        """Return the SQL of whether SCIM lets an account be seen, without joining its record, for counting them all.
+
+        Of two that mean the same, the one that the engine does in one go, however many are hidden.
+        """
+        hidden = "SELECT user_id FROM synapse_scim_users hidden WHERE hidden.state <> 'active'"
+        if self.database.is_postgresql:
+            return f"NOT EXISTS ({hidden} AND hidden.user_id = u.name)"
+        return f"u.name NOT IN ({hidden})"
 
     def _sort_value(self, binding: AttributeBinding) -> Sql:
         """Return the SQL of what orders an account: of several values the primary one, else the first."""
