@@ -9,7 +9,15 @@ from typing import Any
 
 import attrs
 
-from synapse_scim.accounts import Account, ExternalIdTaken, Threepid, Unavailable, UserIdTaken, UserNameTaken
+from synapse_scim.accounts import (
+    Account,
+    ExternalIdTaken,
+    Threepid,
+    ThreepidTaken,
+    Unavailable,
+    UserIdTaken,
+    UserNameTaken,
+)
 from synapse_scim.config import Config
 from synapse_scim.database import Database, Transaction
 from synapse_scim.gateway import AccountGateway
@@ -24,14 +32,16 @@ from synapse_scim.store.photos import Photos
 from synapse_scim.store.writes import Writer
 
 _NUMBERS_TRIED = 200
-_RACES_LOST = 5
+RACES_LOST = 5
+"""How often somebody may be faster before a request is given up."""
 
 
 class Origin(Enum):
     """Where the account of a new User comes from."""
 
     new = "registered for it"
-    existing = "made by somebody else, or left half-made"
+    existing = "made by somebody else"
+    half_made = "left half-made, and completed now"
     deleted = "that of a deleted User who is the same person"
 
 
@@ -97,11 +107,12 @@ class Creation:
         """
         localpart = wanted_localpart(wanted.as_user(), self.config.localpart, self.gateway.to_localpart)
         password_hash: str | None = None
-        for _ in range(_RACES_LOST):
+        unavailable: frozenset[Threepid] | None = None
+        for _ in range(RACES_LOST):
             found = await self.database.run("synapse_scim_find", self._find, wanted, domain, localpart)
             if found.half_made is not None:
                 if await self._complete(found.half_made):
-                    return found.half_made, Origin.existing
+                    return found.half_made, Origin.half_made
                 continue
             if found.deleted is not None:
                 return found.deleted, Origin.deleted
@@ -114,6 +125,11 @@ class Creation:
                 return await self._register(chosen, wanted, domain, found.unavailable, password_hash), Origin.new
             except UserIdTaken:
                 continue
+            except ThreepidTaken:
+                # Phone numbers that somebody has taken since do not matter; that is seen by looking again.
+                if found.unavailable == unavailable:
+                    raise
+                unavailable = found.unavailable
         raise Unavailable("The user ID is being taken by others again and again")
 
     def _choose(self, localpart: str, found: Found) -> str:

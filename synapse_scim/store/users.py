@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Any, cast
 
@@ -12,7 +12,15 @@ import attrs
 from scim2_models import PreconditionFailedException, Resource, ResourceType, ResponseParameters, SearchRequest
 from scim2_server.storage import AsyncScimStorage, SearchPage
 
-from synapse_scim.accounts import Account, AccountNotFound, AccountProtected, Belongings, Threepid, UserIdTaken
+from synapse_scim.accounts import (
+    Account,
+    AccountNotFound,
+    AccountProtected,
+    Belongings,
+    Threepid,
+    Unavailable,
+    UserIdTaken,
+)
 from synapse_scim.database import Database, Transaction
 from synapse_scim.gateway import AccountGateway
 from synapse_scim.mapping.changes import Plan, Planner
@@ -21,7 +29,7 @@ from synapse_scim.mapping.wanted import WantedUser
 from synapse_scim.steps import SetPasswordHash
 from synapse_scim.store import journal
 from synapse_scim.store.accounts import AccountReader
-from synapse_scim.store.creation import Creation, Origin, identifiers_of_others
+from synapse_scim.store.creation import RACES_LOST, Creation, Origin, identifiers_of_others
 from synapse_scim.store.errors import scim_errors
 from synapse_scim.store.leavers import Leavers
 from synapse_scim.store.photos import Photos
@@ -170,20 +178,31 @@ class UserStorage(AsyncScimStorage):
         """Make an account of a new User, adopt the one that the person has, or bring back the one that they had."""
         wanted = WantedUser.from_resource(resource)
         with scim_errors():
-            user_id, origin = await self._store.creation.create(wanted, domain=self._rights.subject.domain)
-            if origin is Origin.new:
-                return self._to_resource(await self._account(user_id))
-            async with self._writing(user_id, deleted=origin is Origin.deleted, seen=False) as account:
-                try:
-                    self._rights.ensure_adoptable(account, wanted)
-                except AccountProtected as error:
-                    raise UserIdTaken(str(error)) from error
-                merged = self.merged(account, resource)
-                if account.deleted and wanted.active is None:
-                    # Whoever creates somebody wants them to be able to log in.
-                    cast("Any", merged).active = True
-                self.remember(states_active=account.deleted or wanted.active is not None)
-                return await self.update(resource_type, merged)
+            for _ in range(RACES_LOST):
+                user_id, origin = await self._store.creation.create(wanted, domain=self._rights.subject.domain)
+                if origin is Origin.new:
+                    return self._to_resource(await self._account(user_id))
+                # Somebody else may have brought the account back, or adopted it, since it was found.
+                with suppress(AccountNotFound):
+                    async with self._writing(user_id, deleted=origin is Origin.deleted, seen=False) as account:
+                        if origin is not Origin.existing or account.record is None:
+                            return await self._take(account, resource_type, resource, wanted)
+            raise Unavailable("The account is being changed by others again and again")
+
+    async def _take(
+        self, account: Account, resource_type: ResourceType, resource: Resource[Any], wanted: WantedUser
+    ) -> Resource[Any]:
+        """Make an account that is there already the one of a new User."""
+        try:
+            self._rights.ensure_adoptable(account, wanted)
+        except AccountProtected as error:
+            raise UserIdTaken(str(error)) from error
+        merged = self.merged(account, resource)
+        if account.deleted and wanted.active is None:
+            # Whoever creates somebody wants them to be able to log in.
+            cast("Any", merged).active = True
+        self.remember(states_active=account.deleted or wanted.active is not None)
+        return await self.update(resource_type, merged)
 
     async def update(
         self, resource_type: ResourceType, resource: Resource[Any], *, expected_version: str | None = None
