@@ -10,9 +10,9 @@ from synapse.module_api import ModuleApi, SynapseRequest
 from synapse.module_api.errors import ConfigError
 
 from synapse_scim import config as configuration
-from synapse_scim.application import build
+from synapse_scim.application import Application, build
 from synapse_scim.config import Config, ConfigurationError
-from synapse_scim.homeserver import settings
+from synapse_scim.homeserver import HomeServer, settings
 from synapse_scim.homeserver.listeners import (
     refuse_refreshing_when_locked,
     serve_below_client_api,
@@ -56,7 +56,7 @@ class ScimModule:
                 " accounts live; this version cannot provision them there"
             )
         try:
-            application = build(config, hs)
+            application = self._build(config, hs)
         except ConfigurationError as error:
             raise _refusal(error) from None
         endpoint = application.endpoint
@@ -80,6 +80,10 @@ class ScimModule:
         api.looping_background_call(
             application.maintenance.in_every_process, _EVERY_MS, desc="synapse_scim_photos", run_on_all_instances=True
         )
+
+    def _build(self, config: Config, hs: HomeServer) -> Application:
+        """Build everything. Tests override this, to have a hand in it."""
+        return build(config, hs)
 
 
 def _notice_changes(api: ModuleApi, maintenance: Maintenance) -> None:

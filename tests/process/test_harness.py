@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
+import socket
 import threading
 import weakref
 from contextlib import closing
 from contextvars import ContextVar
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import psycopg2
 import pytest
@@ -25,6 +27,8 @@ from tests.support.homeserver import start_homeserver as start
 from tests.support.postgresql import PostgreSQL
 from tests.support.process import SpawnedHomeserver, SpawnHomeserver
 from tests.support.runner import BlockingRunner
+from tests.support.zygote import Forked, Zygote
+from tests.web.clients import until
 
 
 class RefusingModule:
@@ -243,6 +247,36 @@ async def test_killed_homeserver_starts_again(engine: Engine, spawn_homeserver: 
     homeserver.start()
 
     assert await owner_of(homeserver, token) == "@admin:example.org"
+
+
+async def test_forked_homeserver_is_like_a_spawned_one(spawn_homeserver: SpawnHomeserver) -> None:
+    """It stops in order, starts again, and ends when whoever started it does, be it by SIGKILL."""
+    zygote = Zygote()
+    try:
+        homeserver = await spawn_homeserver(module=None, launch=zygote.launch)
+        homeserver.start()
+        token = homeserver.register_admin()
+        homeserver.stop()
+        assert "Shutting down" in homeserver.log()
+        homeserver.start()
+        assert await owner_of(homeserver, token) == "@admin:example.org"
+        process = cast("Forked", homeserver._process)
+
+        # What the system does for a process that ends.
+        process._connection.shutdown(socket.SHUT_RDWR)
+
+        await until(lambda: has_ended(process._process_id))
+    finally:
+        zygote.stop()
+
+
+async def has_ended(process_id: int) -> bool:
+    """Tell whether there is no such process any more."""
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return True
+    return False
 
 
 async def test_refused_configuration_ends_the_process(spawn_homeserver: SpawnHomeserver) -> None:

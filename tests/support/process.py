@@ -7,12 +7,11 @@ import hmac
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
 
@@ -38,25 +37,67 @@ class Exit:
     """What it printed, to standard output and standard error."""
 
 
+class Process(Protocol):
+    """A process that runs a homeserver."""
+
+    def poll(self) -> int | None:
+        """Return `None` while it runs."""
+
+    def end(self, number: signal.Signals) -> None:
+        """Send it a signal, and wait for its end."""
+
+
+Launch = Callable[[Path, Path], Process]
+"""Starts the homeserver whose `homeserver.yaml` is in a folder; what it prints goes to a file."""
+
+
+class Program:
+    """A homeserver started as `python -m synapse.app.homeserver`."""
+
+    def __init__(self, folder: Path, output: Path) -> None:
+        """Start it."""
+        self._child = start_child(
+            [sys.executable, "-m", "synapse.app.homeserver", "--config-path", "homeserver.yaml"],
+            folder=folder,
+            output=output,
+            # It sees the modules that the tests see.
+            environment={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        )
+
+    def poll(self) -> int | None:
+        """Return its exit code, or `None` while it runs."""
+        return self._child.poll()
+
+    def wait(self, seconds: float) -> int:
+        """Wait for its end and return its exit code."""
+        return self._child.wait(seconds)
+
+    def end(self, number: signal.Signals) -> None:
+        """Send it a signal, and wait for its end."""
+        end_child(self._child, number)
+
+
 class SpawnedHomeserver:
-    """A homeserver started as `python -m synapse.app.homeserver`. Made by `spawn_homeserver`.
+    """A homeserver in a process of its own. Made by `spawn_homeserver`.
 
     Its methods block: in an asynchronous test the reactor stands still while it starts, and nothing needs it then.
     """
 
-    def __init__(self, configuration: Mapping[str, Any], database: Database) -> None:
+    def __init__(self, configuration: Mapping[str, Any], database: Database, launch: Launch = Program) -> None:
         """Describe a homeserver that does not run yet.
 
         Args:
             configuration: Synapse's configuration.
             database: Its database and its files, removed by `remove`.
+            launch: How its process is started.
         """
         self.ports: tuple[int, ...] = tuple(listener["port"] for listener in configuration["listeners"])
         """The port of each listener, in the order of the configuration."""
         self._database = database
         self._folder = database.folder
         self._output = self._folder / "output"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._launch = launch
+        self._process: Process | None = None
         (self._folder / "homeserver.yaml").write_text(yaml.safe_dump(dict(configuration)))
 
     @property
@@ -75,7 +116,8 @@ class SpawnedHomeserver:
         Raises:
             RuntimeError: It did not; the text is what it printed and the end of its log.
         """
-        process = self._spawn()
+        self._output.unlink(missing_ok=True)
+        self._process = process = self._launch(self._folder, self._output)
         give_up = time.monotonic() + _SECONDS
         while process.poll() is None and time.monotonic() < give_up:
             try:
@@ -89,7 +131,8 @@ class SpawnedHomeserver:
 
     def run_until_exit(self) -> Exit:
         """Start it in the belief that it will refuse to run, and wait for its end."""
-        process = self._spawn()
+        self._output.unlink(missing_ok=True)
+        self._process = process = Program(self._folder, self._output)
         try:
             code = process.wait(_SECONDS)
         finally:
@@ -137,22 +180,11 @@ class SpawnedHomeserver:
         token: str = _json(url, json.dumps(body).encode())["access_token"]
         return token
 
-    def _spawn(self) -> subprocess.Popen[bytes]:
-        self._output.unlink(missing_ok=True)
-        self._process = start_child(
-            [sys.executable, "-m", "synapse.app.homeserver", "--config-path", "homeserver.yaml"],
-            folder=self._folder,
-            output=self._output,
-            # It sees the modules that the tests see.
-            environment={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        )
-        return self._process
-
     def _end(self, number: signal.Signals) -> None:
         if self._process is None:
             raise RuntimeError("The homeserver does not run.")
         process, self._process = self._process, None
-        end_child(process, number)
+        process.end(number)
 
 
 SpawnHomeserver = Callable[..., Awaitable[SpawnedHomeserver]]
@@ -166,6 +198,7 @@ async def spawn_homeserver(
     module: Mapping[str, Any] | None = _SCIM_MODULE,
     config: Mapping[str, Any] | None = None,
     listeners: Sequence[Mapping[str, Any]] | None = None,
+    launch: Launch = Program,
 ) -> SpawnedHomeserver:
     """Return a homeserver that is ready to be started, with a database and a folder of its own.
 
@@ -175,6 +208,7 @@ async def spawn_homeserver(
         module: The one entry of `modules`; None for no module.
         config: Changes to the configuration: mappings are merged key by key, anything else is replaced.
         listeners: Its listeners, see `http_listener`; those on port 0 get free ports. Default: one for `client`.
+        launch: How its process is started.
     """
     database = await databases.create(engine)
     configuration = homeserver_configuration(
@@ -186,7 +220,7 @@ async def spawn_homeserver(
             {**listener, "port": listener["port"] or free_port()} for listener in listeners or [http_listener("client")]
         ],
     )
-    return SpawnedHomeserver(configuration, database)
+    return SpawnedHomeserver(configuration, database, launch)
 
 
 def _log_config(path: Path) -> dict[str, Any]:

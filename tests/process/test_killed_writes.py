@@ -1,0 +1,390 @@
+"""A homeserver that is killed at each step of each write, and started again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from itertools import chain, count
+from pathlib import Path
+from typing import Any, get_args
+from urllib.parse import quote
+
+import attrs
+import pytest
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.error import ConnectError, ConnectionClosed
+from twisted.web.client import ResponseFailed
+
+from synapse_scim.steps import (
+    AnnounceThreepids,
+    DatabaseChange,
+    Deactivate,
+    EndSessions,
+    FinalChange,
+    HandOver,
+    ProfileChange,
+    Reactivate,
+    Rejoin,
+    RemovePushers,
+    RestorePushers,
+    SetProfileField,
+)
+from tests.support.client import Response
+from tests.support.databases import Engine
+from tests.support.mortal import CHANGES, FATAL, WATCHED
+from tests.support.process import SpawnedHomeserver, SpawnHomeserver
+from tests.support.zygote import Zygote
+from tests.web.clients import STABLE, Scim, Synapse, new_user, until, url_of, without_meta
+
+HEIR = "@heir:example.org"
+"""Who takes over the rooms of those who are deactivated."""
+
+PUSH_GATEWAY = "https://push.example/_matrix/push/v1/notify"
+PASSWORDS = ("correct horse", "battery staple")
+"""What everybody's password is at first, and after a change."""
+
+BEFORE: dict[str, tuple[str, ...]] = {
+    "create": (),
+    "depict": (),
+    "change": ("join", "settle_in"),
+    "disable": ("join", "settle_in", "open_room"),
+    "enable": ("join", "settle_in", "open_room", "disable"),
+    "delete": ("join", "settle_in"),
+    "revive": ("join", "settle_in", "delete"),
+}
+"""The requests that are cut off, and what has to happen before."""
+
+REFUSED_TWICE = {"create": 409, "depict": 409, "revive": 409, "delete": 404}
+"""How a request is refused that has happened already; the others succeed again."""
+
+
+@attrs.frozen(kw_only=True)
+class Policy:
+    """What becomes of those who leave.
+
+    Attributes:
+        settings: The settings that say so.
+        kinds: The kinds of steps that are taken then, among others.
+        operations: What is cut off.
+    """
+
+    settings: Mapping[str, Any]
+    kinds: tuple[type, ...]
+    operations: tuple[str, ...] = tuple(BEFORE)
+
+
+LATER = Policy(
+    settings={"inactive": {"deactivate_after": "30d"}, "deleted": {"deactivate_after": "30d"}},
+    kinds=(
+        *get_args(DatabaseChange),
+        SetProfileField,
+        EndSessions,
+        RemovePushers,
+        RestorePushers,
+        AnnounceThreepids,
+    ),
+)
+AT_ONCE = Policy(
+    settings={"inactive": {"deactivate_after": 0}, "deleted": {"deactivate_after": 0}},
+    operations=("create", "disable", "enable", "delete", "revive"),
+    kinds=(Deactivate, Reactivate, Rejoin, HandOver),
+)
+
+CONFIGURATION: dict[str, Any] = {
+    "sso": {"idp_id": "oidc"},
+    "profile_fields": {"m.tz": "timezone"},
+    "guard": {"max": None},
+    "room_succession": {"enabled": True, "successor": HEIR},
+}
+
+
+class World:
+    """A homeserver that is killed and started again, and its administrator."""
+
+    def __init__(self, homeserver: SpawnedHomeserver, policy: Policy) -> None:
+        """Start it, and make the administrator."""
+        self.homeserver = homeserver
+        self.policy = policy
+        self.folder: Path = homeserver._folder
+        homeserver.start()
+        token = homeserver.register_admin()
+        self.scim = Scim(homeserver.url, token, STABLE)
+        self.synapse = Synapse(homeserver.url, token, "")
+        self.heir_token = ""
+
+    async def begin(self) -> None:
+        """Wait until SCIM answers, and make the heir."""
+        await self._until_clean()
+        await self.synapse.change(HEIR, password=PASSWORDS[0])
+        self.heir_token = await self.synapse.token(HEIR, PASSWORDS[0])
+
+    async def rise(self) -> None:
+        """Start it again, and wait until no write is left that has begun and not ended."""
+        self.homeserver.kill()
+        self.homeserver.start()
+        await self._until_clean()
+
+    async def _until_clean(self) -> None:
+        async def is_clean() -> bool:
+            return (await self.scim.get("/Me")).status == 200 and not self.unfinished()
+
+        await until(is_clean)
+
+    def unfinished(self) -> list[tuple[Any, ...]]:
+        """Return the accounts of which the journal has an entry."""
+        return self.homeserver._database.execute("SELECT user_id FROM synapse_scim_writes")
+
+    async def as_person(self, token: str, path: str, body: Mapping[str, Any]) -> Any:
+        """Send a request to the client API."""
+        headers = {"Authorization": f"Bearer {token}"}
+        answer = await self.synapse.request("POST", f"/_matrix/client/v3{path}", body, headers=headers)
+        assert answer.status == 200, answer.body
+        return answer.json
+
+    async def administered(self, path: str) -> Any:
+        """Return what the admin API says; `None` if that is not there."""
+        answer = await self.synapse.request("GET", f"/_synapse/admin{path}")
+        return answer.json if answer.status == 200 else None
+
+
+@attrs.frozen
+class Person:
+    """Somebody at whom one request is cut off."""
+
+    world: World
+    name: str
+    number: int
+
+    @property
+    def user_id(self) -> str:
+        """The Matrix user ID."""
+        return f"@{self.name}:example.org"
+
+    @property
+    def phone_number(self) -> str:
+        """A phone number of nobody else's, as digits."""
+        return f"4930{123456 + self.number}"
+
+    def user(self, **attributes: Any) -> dict[str, Any]:
+        """Return the User to send."""
+        return new_user(
+            self.name,
+            **{
+                "externalId": f"{self.name}-external",
+                "displayName": "Ann",
+                "title": "Boss",
+                "password": PASSWORDS[0],
+                "emails": [{"value": f"{self.name}@mail.example.org", "type": "work"}],
+                "phoneNumbers": [{"value": f"+{self.phone_number}"}],
+                **attributes,
+            },
+        )
+
+    # -- What is cut off ------------------------------------------------------
+
+    async def create(self, headers: Mapping[str, str]) -> Response:
+        """Create the person with everything, disabled."""
+        return await self.world.scim.post("/Users", self.user(active=False), headers=headers)
+
+    async def depict(self, headers: Mapping[str, str]) -> Response:
+        """Create the person with a photo, and with a field for the profile."""
+        user = self.user(photos=[{"value": "mxc://example.org/face", "type": "photo"}], timezone="Europe/Vienna")
+        return await self.world.scim.post("/Users", user, headers=headers)
+
+    async def change(self, headers: Mapping[str, str]) -> Response:
+        """Change everything at once."""
+        changed = self.user(
+            userName=f"{self.name}-renamed",
+            externalId=f"{self.name}-other",
+            displayName="Anna",
+            title="Clerk",
+            password=PASSWORDS[1],
+            emails=[{"value": f"{self.name}-other@mail.example.org"}],
+            phoneNumbers=[],
+            photos=[{"value": "mxc://example.org/other"}],
+            timezone="Europe/Berlin",
+            active=False,
+        )
+        return await self.world.scim.put(self.user_id, changed, headers=headers)
+
+    async def disable(self, headers: Mapping[str, str]) -> Response:
+        """Disable the account."""
+        return await self._set_active(active=False, headers=headers)
+
+    async def enable(self, headers: Mapping[str, str]) -> Response:
+        """Enable the account again."""
+        return await self._set_active(active=True, headers=headers)
+
+    async def delete(self, headers: Mapping[str, str]) -> Response:
+        """Delete the account."""
+        return await self.world.scim.delete(self.user_id, headers=headers)
+
+    async def revive(self, headers: Mapping[str, str]) -> Response:
+        """Create the person again who was deleted."""
+        user = self.user(displayName="Annie", photos=[{"value": "mxc://example.org/face"}])
+        return await self.world.scim.post("/Users", user, headers=headers)
+
+    async def _set_active(self, *, active: bool, headers: Mapping[str, str]) -> Response:
+        operation = {"op": "replace", "path": "active", "value": active}
+        return await self.world.scim.patch(self.user_id, operation, headers=headers)
+
+    # -- What happens before --------------------------------------------------
+
+    async def join(self, _headers: Mapping[str, str]) -> Response:
+        """Create the person."""
+        return await self.world.scim.post("/Users", self.user())
+
+    async def settle_in(self, _headers: Mapping[str, str]) -> None:
+        """Log in, and be notified through a push gateway and by e-mail."""
+        token = await self.world.synapse.token(self.name, PASSWORDS[0])
+        names = {"app_display_name": "App", "device_display_name": "Phone", "lang": "en"}
+        for pusher in (
+            {"kind": "http", "app_id": "app", "pushkey": self.name, "data": {"url": PUSH_GATEWAY}},
+            {"kind": "email", "app_id": "m.email", "pushkey": f"{self.name}@mail.example.org", "data": {}},
+        ):
+            await self.world.as_person(token, "/pushers/set", {**pusher, **names})
+
+    async def open_room(self, _headers: Mapping[str, str]) -> None:
+        """Open a room, be its only administrator, and have the heir in it."""
+        token = await self.world.synapse.token(self.name, PASSWORDS[0])
+        room = await self.world.as_person(token, "/createRoom", {"preset": "public_chat", "room_version": "11"})
+        await self.world.as_person(self.world.heir_token, f"/join/{quote(room['room_id'])}", {})
+
+    async def prepare(self, operation: str) -> None:
+        """Let everything happen that has to come before an operation."""
+        for before in BEFORE[operation]:
+            answer = await getattr(self, before)({})
+            assert answer is None or answer.status < 300, (before, answer.body)
+
+    # -- What is seen ---------------------------------------------------------
+
+    async def state(self) -> str:
+        """Return everything that anybody sees of the account, without what tells one person from another.
+
+        Synapse takes those who are deactivated out of their rooms in its own time, and is waited for.
+        """
+        await until(self._has_parted)
+        published = await self.world.scim.get(url_of(self.user_id))
+        account = await self.world.administered(f"/v2/users/{quote(self.user_id)}") or {}
+        rooms = await self.world.administered(f"/v1/users/{quote(self.user_id)}/joined_rooms")
+        pushers = await self.world.administered(f"/v1/users/{quote(self.user_id)}/pushers")
+        seen = {
+            "published": without_meta(published.json) if published.status == 200 else published.status,
+            "account": {
+                name: account.get(name)
+                for name in ("displayname", "avatar_url", "deactivated", "erased", "locked", "external_ids")
+            },
+            "threepids": sorted((t["medium"], t["address"]) for t in account.get("threepids", ())),
+            "logins": [(await self.world.synapse.login(self.name, password)).status for password in PASSWORDS],
+            "pushers": sorted(pusher["app_id"] for pusher in pushers["pushers"]) if pushers else None,
+            "rooms": len(rooms["joined_rooms"]) if rooms else None,
+            "departures": self.world.homeserver._database.execute(
+                "SELECT deactivate_ts IS NULL, external_id_hash IS NULL FROM synapse_scim_departures"  # noqa: S608
+                f" WHERE user_id = '{self.user_id}'"
+            ),
+        }
+        text = json.dumps(seen, sort_keys=True, indent=1)
+        return text.replace(self.name, "NAME").replace(self.phone_number, "NUMBER")
+
+    async def _has_parted(self) -> bool:
+        return not self.world.homeserver._database.execute(
+            f"SELECT user_id FROM users_pending_deactivation WHERE user_id = '{self.user_id}'"  # noqa: S608
+        )
+
+
+@attrs.frozen(kw_only=True)
+class Operation:
+    """An operation that nothing disturbs.
+
+    Attributes:
+        name: Its name.
+        old: The state before it.
+        new: The state after it.
+        steps: The names of its steps.
+    """
+
+    name: str
+    old: str
+    new: str
+    steps: tuple[str, ...]
+
+
+@pytest.fixture(scope="module")
+def zygote() -> Iterator[Zygote]:
+    """What homeservers are forked from."""
+    zygote = Zygote()
+    yield zygote
+    zygote.stop()
+
+
+async def observed(world: World, numbers: Iterator[int]) -> list[Operation]:
+    """Run each operation once, and return what it does."""
+    operations = []
+    for name in world.policy.operations:
+        person = Person(world, f"{name}-calm", next(numbers))
+        await person.prepare(name)
+        old = await person.state()
+        answer = await getattr(person, name)({WATCHED: name})
+        assert answer.status < 300, answer.body
+        steps = (world.folder / name).read_text().split()
+        new = await person.state()
+        assert old != new
+        operations.append(Operation(name=name, old=old, new=new, steps=tuple(steps)))
+    taken = {*(world.folder / CHANGES).read_text().split(), *chain(*(operation.steps for operation in operations))}
+    assert {kind.__name__ for kind in world.policy.kinds} <= taken
+    return operations
+
+
+@pytest.mark.parametrize("policy", [LATER, AT_ONCE], ids=["later", "at_once"])
+async def test_killing_at_any_step_leaves_the_old_state_or_the_new_one(
+    engine: Engine, policy: Policy, spawn_homeserver: SpawnHomeserver, zygote: Zygote
+) -> None:
+    """Whenever the process dies, the next start makes whole what it finds, and repeating the request succeeds.
+
+    In each of its lives the homeserver is killed when every operation is about to take its step of the same number.
+    """
+    module = {"module": "tests.support.mortal.MortalScimModule", "config": {**CONFIGURATION, **policy.settings}}
+    world = World(await spawn_homeserver(engine=engine, module=module, launch=zygote.launch), policy)
+    await world.begin()
+    numbers = count()
+    operations = await observed(world, numbers)
+    for step in range(max(len(operation.steps) for operation in operations) + 1):
+        victims = [
+            (operation, Person(world, f"{operation.name}-{step}", next(numbers)))
+            for operation in operations
+            if step <= len(operation.steps)
+        ]
+        for operation, person in victims:
+            await person.prepare(operation.name)
+        await cut_off(victims, step)
+        await world.rise()
+        for operation, person in victims:
+            when = f"{operation.name}, killed before {[*operation.steps, 'its answer'][step]}"
+            assert await person.state() in {operation.old, operation.new}, when
+            answer = await getattr(person, operation.name)({})
+            assert answer.status in {200, 201, 204, REFUSED_TWICE.get(operation.name)}, (when, answer.body)
+            assert await person.state() == operation.new, when
+        assert world.unfinished() == []
+
+
+async def cut_off(victims: list[tuple[Operation, Person]], step: int) -> None:
+    """Begin operations, and let the homeserver die when all of them are about to take a step."""
+    dying = [(operation, person) for operation, person in victims if step < len(operation.steps)]
+    for operation, person in victims:
+        if (operation, person) not in dying:
+            assert (await getattr(person, operation.name)({})).status < 300
+
+    async def begin(operation: Operation, person: Person) -> None:
+        with suppress(ConnectError, ConnectionClosed, ResponseFailed):
+            answer = await getattr(person, operation.name)({FATAL: f"{step} {len(dying)}"})
+            pytest.fail(f"{operation.name} was not cut off before step {step}: {answer.body!r}")
+
+    await gatherResults([Deferred.fromCoroutine(begin(*victim)) for victim in dying])
+
+
+def test_every_kind_of_step_is_among_them() -> None:
+    """A new kind of step needs an operation that is killed at it."""
+    kinds = {*get_args(DatabaseChange), *get_args(ProfileChange | FinalChange)}
+
+    assert {kind for policy in (LATER, AT_ONCE) for kind in policy.kinds} == kinds
