@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, cast
 from urllib.parse import unquote
@@ -63,6 +64,9 @@ LIST_RESPONSE = "urn:ietf:params:scim:api:messages:2.0:ListResponse"
 
 _READ_ONLY = "The server's configuration allows no changes ('read_only')"
 
+_match = lru_cache(maxsize=1024)(match)
+"""The library's routing, which a request asks several times where it leads."""
+
 _READS = frozenset({Operation.query, Operation.search, Operation.search_with_body})
 
 
@@ -91,7 +95,7 @@ class Service(ScimService):
 
         The request's path is percent-encoded (`resources.request`), so the library's splitting does no harm.
         """
-        target = match(request.method.upper(), request.path)
+        target = _match(request.method.upper(), request.path)
         if target.resource_id is None:
             return target
         return Target(target.operation, target.endpoint, unquote(target.resource_id), target.me)
