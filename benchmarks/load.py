@@ -85,7 +85,9 @@ class Load:
         """
         self.processes = processes
         self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-        self._connections = [HTTPConnection("127.0.0.1", port, timeout=_TIMEOUT_S) for _ in range(concurrency)]
+        self._own, *self._connections = [
+            HTTPConnection("127.0.0.1", port, timeout=_TIMEOUT_S) for _ in range(1 + concurrency)
+        ]
         self._threads = ThreadPoolExecutor(concurrency)
 
     def __enter__(self) -> Self:
@@ -97,16 +99,16 @@ class Load:
     ) -> None:
         """Close the connections."""
         self._threads.shutdown()
-        for connection in self._connections:
+        for connection in (self._own, *self._connections):
             connection.close()
 
     def once(self, *calls: Call) -> Any:
-        """Send requests one after the other and return the last answer.
+        """Send requests one after the other and return the last answer; `run` may be under way beside it.
 
         Raises:
             Refused: The homeserver does not do it.
         """
-        return json.loads([self._send(self._connections[0], call) for call in calls][-1])
+        return json.loads([self._send(self._own, call) for call in calls][-1])
 
     def run(self, make: Callable[[Random], Calls], seconds: float) -> Slice:
         """Repeat an operation for a while.
@@ -120,7 +122,7 @@ class Load:
 
         def work(connection: HTTPConnection) -> list[float]:
             random = Random()
-            latencies = []
+            latencies: list[float] = []
             before = time.perf_counter()
             while before < deadline or not latencies:
                 for call in make(random):

@@ -21,7 +21,31 @@ _FLAT = ("read", "userName", "externalId", "email", "phone", "cursor")
 """What must cost the same at any size."""
 
 _FLAT_LIMIT = 1.2
+_HELD_LIMIT_MS = 50
 _PANELS_A_ROW = 4
+
+_INTRODUCTION = """\
+# Performance
+
+What operations cost, beside the bare work on the same server, and beside Synapse's own admin API. Written by
+`make bench`, which anyone can run. Machines differ and are noisy: what counts are the ratios.
+
+The columns *SCIM*, *bare work* and *admin API* are the CPU time of one operation in milliseconds, of Synapse and the
+database together: the median of several turns, which the three ways take one after the other. The ratios *× bare* and
+*× admin* are the medians of those within the turns. The bare work is one SQL statement and its JSON, or `register_user`
+and the same identifiers, or the change of the profile alone, behind the same authentication (`benchmarks/floor.py`).
+Latencies, throughput and transactions are those of SCIM.
+"""
+
+_HELD = f"""\
+## How long a request holds the reactor
+
+Meanwhile nobody else is answered. *Held* is the longest time, in milliseconds, in which a call that was due every
+millisecond did not come, whatever the reason; *worked* is how long the reactor's thread itself worked between two such
+calls, of which at most {_HELD_LIMIT_MS} ms are promised.
+
+| | request | held | worked | seconds | memory, MiB | p99 of reads beside it, ms |
+|---|---|---:|---:|---:|---:|---:|"""
 
 _HEADERS = (
     "operation",
@@ -52,23 +76,11 @@ def table(found: Found) -> Table:
 def write_report(output: Path, found: Sequence[Found], *, command: str, concurrency: int, cores: int) -> None:
     """Write the page, and beside it a plot for each engine if matplotlib is there."""
     lines = [
-        "# Performance",
-        "",
-        "What operations cost, beside the bare work on the same server, and beside Synapse's own admin API. Written by"
-        " `make bench`, which anyone can run; machines differ and are noisy, so look at the ratios.",
-        "",
+        _INTRODUCTION,
         f"- Command: `{command}`",
-        f"- Machine: {_processor()}, {cores} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB of memory,"
-        f" {platform.system()} {platform.release()}",
-        f"- Versions: synapse-scim {version('synapse-scim')}, Synapse {version('matrix-synapse')},"
-        f" Python {platform.python_version()}",
+        f"- Machine: {_processor()}, {cores} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB of memory",
+        f"- Versions: synapse-scim {version('synapse-scim')}, Synapse {version('matrix-synapse')}, {_system()}",
         f"- Load: {concurrency} requests at a time",
-        "",
-        "The first three columns are the CPU time of one operation, in milliseconds, of Synapse and the database together:"
-        " the median of several turns that the three ways take one after the other. “× bare” and “× admin” are the"
-        " medians of the ratios within a turn. The bare work is one SQL statement and its JSON, or"
-        " `register_user` with the same identifiers, or the profile change alone, behind the same authentication"
-        " (`benchmarks/floor.py`). Latencies, throughput and transactions are those of SCIM.",
         "",
     ]
     for one in found:
@@ -77,6 +89,7 @@ def write_report(output: Path, found: Sequence[Found], *, command: str, concurre
         lines += ["| " + " | ".join(row) + " |" for row in _rows(one)]
         before, after = one.memory_mib
         lines += ["", f"Memory of the Synapse process: {before:.0f} MiB at the start, {after:.0f} MiB at the end.", ""]
+    lines += _held(found)
     lines += _verdict(found)
     for engine in dict.fromkeys(one.engine for one in found):
         file = output.with_name(f"{output.stem}-{engine}.png")
@@ -107,9 +120,40 @@ def _rows(found: Found) -> Iterator[tuple[str, ...]]:
         )
 
 
+def _held(found: Sequence[Found]) -> list[str]:
+    """Say for how long requests held the reactor."""
+    if not any(one.held for one in found):
+        return []
+    rows = [
+        "| "
+        + " | ".join(
+            (
+                _title(one),
+                what,
+                f"{held.held_ms:.0f}",
+                f"{held.worked_ms:.0f}",
+                f"{held.seconds:.1f}",
+                f"{held.grown_mib:+.0f}",
+                f"{held.beside_ms:.0f}" if held.beside_ms else "",
+            )
+        )
+        + " |"
+        for one in found
+        for what, held in one.held.items()
+    ]
+    return [_HELD, *rows, ""]
+
+
+def _missed_reactor(found: Sequence[Found]) -> Iterator[str]:
+    for one in found:
+        for what, held in one.held.items():
+            if held.worked_ms > _HELD_LIMIT_MS:
+                yield f"- {_title(one)}, {what}: holds the reactor for {held.worked_ms:.0f} ms"
+
+
 def _verdict(found: Sequence[Found]) -> list[str]:
     """Say which promises are kept, and which are not."""
-    missed = [*_missed_limits(found), *_missed_growth(found)]
+    missed = [*_missed_limits(found), *_missed_growth(found), *_missed_reactor(found)]
     lines = ["## What is promised and not met", ""]
     if not missed:
         return [*lines, "Nothing: every operation stays within its limit.", ""]
@@ -174,6 +218,10 @@ def _plot(file: Path, found: Sequence[Found]) -> bool:
     figure.supylabel("CPU ms for each operation", fontsize="small")
     figure.savefig(file, dpi=110)
     return True
+
+
+def _system() -> str:
+    return f"Python {platform.python_version()}, {platform.system()} {platform.release()}"
 
 
 def _processor() -> str:

@@ -11,6 +11,7 @@ import attrs
 import cattrs
 
 from benchmarks.load import Slice
+from benchmarks.reactor import Held
 
 
 @attrs.frozen(kw_only=True)
@@ -47,7 +48,7 @@ class Cost:
         return median(self.cpu_ms)
 
     def times(self, other: Cost) -> float:
-        """Return how many times as much it costs as another: the two took turns, so each round is compared by itself."""
+        """Return how many times as much as another it costs; each turn is compared with the other's next to it."""
         return median(own / others for own, others in zip(self.cpu_ms, other.cpu_ms, strict=True))
 
 
@@ -60,12 +61,14 @@ class Found:
         size: How many accounts.
         memory_mib: The homeserver's memory before and after.
         costs: By operation, then by the way in which it was done.
+        held: For how long requests held the reactor, by what they were.
     """
 
     engine: str
     size: int
     memory_mib: tuple[float, float]
     costs: Mapping[str, Mapping[str, Cost]]
+    held: Mapping[str, Held] = attrs.field(factory=dict)
 
 
 def load(file: Path) -> list[Found]:

@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import TypeVar, cast
@@ -21,9 +22,10 @@ from typing import TypeVar, cast
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks import results
+from benchmarks import reactor, results
+from benchmarks.floor import PATH as FLOOR
 from benchmarks.load import Load, Processes, Slice
-from benchmarks.operations import FLOOR, PROMISES, VARIANTS, Call, Calls, Operation, Operations, Variant
+from benchmarks.operations import PROMISES, VARIANTS, Call, Calls, Operation, Operations, Variant
 from benchmarks.report import table, write_report
 from benchmarks.results import Cost, Found
 from benchmarks.storage import Storage, homeserver
@@ -68,26 +70,30 @@ class Benchmark:
             cluster = self._storage.cluster if engine == "postgres" else None
             processes = Processes(server.pid, cluster.pid if cluster else None)
             names = self._options.operations
-            every = [o for o in Operations(server.url, token, size).all() if not names or o.name in names]
+            operations = Operations(server.url, token, size).all()
+            every = [operation for operation in operations if not names or operation.name in names]
             with Load(server.port, token, processes, concurrency=_CONCURRENCY) as load:
                 memory = processes.memory_mib
-                costs = {o.name: self._costs(load, o, lambda: advance(1 / len(every))) for o in every}
-                return Found(engine=engine, size=size, memory_mib=(memory, processes.memory_mib), costs=costs)
+                costs = {o.name: self._costs(load, o, lambda: advance(1 / (len(every) + 1))) for o in every}
+                memories = (memory, processes.memory_mib)
+                held = reactor.watch(load, operations[0], size) if self._options.reactor else {}
+                advance(1 / (len(every) + 1))
+                return Found(engine=engine, size=size, memory_mib=memories, costs=costs, held=held)
         finally:
             server.remove()
 
     def _costs(self, load: Load, operation: Operation, advance: Callable[[], None]) -> dict[str, Cost]:
         calls = {variant: operation.calls[variant] for variant in VARIANTS if variant in operation.calls}
+        settle_s = _SETTLE_S[operation.writes]
         transactions = {
-            variant: self._in_peace(load, operation, variant, lambda make=make: _transactions(load, make, settle_s=_SETTLE_S[operation.writes]))
+            variant: self._in_peace(load, operation, variant, partial(_transactions, load, make, settle_s=settle_s))
             for variant, make in calls.items()
         }
         rounds: dict[Variant, list[Slice]] = {variant: [] for variant in calls}
         order = list(calls)
         for _ in range(self._options.rounds):
             for variant in order:
-                seconds = self._options.seconds
-                run = lambda make=calls[variant]: load.run(make, seconds)  # noqa: E731
+                run = partial(load.run, calls[variant], self._options.seconds)
                 rounds[variant].append(self._in_peace(load, operation, variant, run))
             order.append(order.pop(0))
         advance()
@@ -148,6 +154,12 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--operations", type=_operations, default=[], help="all by default")
     parser.add_argument("--seconds", type=float, default=0.7, help="how long a turn lasts (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="how many turns each way has (default: %(default)s)")
+    parser.add_argument(
+        "--reactor",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="measure for how long large requests hold the reactor, too",
+    )
     parser.add_argument("--keep", type=Path, help="a folder for the databases, to be used again by the next run")
     parser.add_argument("--results", type=Path, help="a file for what is found, beside what other runs found")
     parser.add_argument("--output", type=Path, default=Path("docs/performance.md"), help="default: %(default)s")

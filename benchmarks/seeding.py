@@ -116,9 +116,7 @@ def _drop_indexes(run: Callable[..., Any], *, is_postgresql: bool) -> list[str]:
     return [definition for _, definition in found]
 
 
-def _copies(
-    run: Callable[..., Any], cursor: Any, table: str, column: str
-) -> Iterator[tuple[str, list[Any]]]:
+def _copies(run: Callable[..., Any], cursor: Any, table: str, column: str) -> Iterator[tuple[str, list[Any]]]:
     """Return, for each row that the one person has in a table, the statement that copies it for everybody."""
     rows = run(f"SELECT * FROM {table} WHERE {column} = ?", (MODEL_PERSON.user_id,)).fetchall()
     names = [description[0] for description in cursor.description]
@@ -134,10 +132,8 @@ def _copies(
                     expression = f"replace({expression}, ?, {replacement})"
                     parameters.append(word)
             expressions.append(f"CAST({expression} AS tsvector)" if name == "vector" else expression)
-        yield (
-            f"INSERT INTO {table} ({', '.join(names)}) SELECT {', '.join(expressions)} FROM people p ORDER BY p.user_id",
-            parameters,
-        )
+        selected = f"SELECT {', '.join(expressions)} FROM people p ORDER BY p.user_id"
+        yield f"INSERT INTO {table} ({', '.join(names)}) {selected}", parameters
 
 
 def _rows(numbers: range) -> list[tuple[Any, ...]]:
