@@ -35,10 +35,13 @@ T = TypeVar("T")
 
 _CONCURRENCY = 4
 _WIDTH = 140
-_COUNTED = 20
-"""How many operations are made to count their transactions."""
+"""How wide a table is that no terminal shows."""
 
-_SETTLE_S = {True: 0.5, False: 0.05}
+_COUNTED = range(3, 21)
+"""How many operations are made to count their transactions; fewer where they take long."""
+
+
+_SETTLE_S = {True: 0.2, False: 0.05}
 """How long a homeserver goes on after its answer to what writes, and to what does not."""
 
 _SMALLEST = 200
@@ -84,16 +87,16 @@ class Benchmark:
 
     def _costs(self, load: Load, operation: Operation, advance: Callable[[], None]) -> dict[str, Cost]:
         calls = {variant: operation.calls[variant] for variant in VARIANTS if variant in operation.calls}
-        settle_s = _SETTLE_S[operation.writes]
+        seconds = self._options.seconds
+        count = partial(_transactions, load, seconds=seconds, settle_s=_SETTLE_S[operation.writes])
         transactions = {
-            variant: self._in_peace(load, operation, variant, partial(_transactions, load, make, settle_s=settle_s))
-            for variant, make in calls.items()
+            variant: self._in_peace(load, operation, variant, partial(count, make)) for variant, make in calls.items()
         }
         rounds: dict[Variant, list[Slice]] = {variant: [] for variant in calls}
         order = list(calls)
         for _ in range(self._options.rounds):
             for variant in order:
-                run = partial(load.run, calls[variant], self._options.seconds)
+                run = partial(load.run, calls[variant], seconds)
                 rounds[variant].append(self._in_peace(load, operation, variant, run))
             order.append(order.pop(0))
         advance()
@@ -111,18 +114,21 @@ class Benchmark:
             load.once(Call("GET", f"{FLOOR}/callbacks?enabled=1"))
 
 
-def _transactions(load: Load, make: Callable[[Random], Calls], *, settle_s: float) -> dict[str, int]:
+def _transactions(load: Load, make: Callable[[Random], Calls], *, seconds: float, settle_s: float) -> dict[str, int]:
     """Return the transactions of one operation, by name; what happens beside it now and then is not counted."""
     count = Call("GET", f"{FLOOR}/transactions")
     random = Random()
     load.once(*make(random))
     time.sleep(settle_s)
     before = load.once(count)
-    for _ in range(_COUNTED):
+    give_up = time.monotonic() + seconds
+    made = 0
+    while made < _COUNTED[0] or (made < _COUNTED[-1] and time.monotonic() < give_up):
         load.once(*make(random))
+        made += 1
     time.sleep(settle_s)
     after = load.once(count)
-    each = {name: round((total - before.get(name, 0)) / _COUNTED) for name, total in after.items()}
+    each = {name: round((total - before.get(name, 0)) / made) for name, total in after.items()}
     return {name: number for name, number in sorted(each.items()) if number}
 
 
