@@ -168,6 +168,7 @@ def build(
         historical=historical,
         leavers=leavers,
         photos=photos,
+        indexes=config.allow_synapse_indexes,
         outside_changes=OutsideChanges(
             database=database, gateway=accounts, provider=config.sso.providers.get(DEFAULT_DOMAIN)
         ),

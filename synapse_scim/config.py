@@ -155,6 +155,7 @@ class Config:
     room_succession: RoomSuccession = attrs.field(factory=RoomSuccession)
     photos: Photos = attrs.field(factory=Photos)
     reconcile: timedelta = timedelta(minutes=10)
+    allow_synapse_indexes: bool = False
     limits: Limits = attrs.field(factory=Limits)
     cursor_secret_path: str | None = None
 
@@ -192,6 +193,7 @@ SCHEMA: Mapping[str, Any] = _section(
     room_succession=_section(enabled=_BOOLEAN, successor=_TEXT_OR_NULL),
     photos=_section(fetch=_BOOLEAN, max_size=_SIZE),
     reconcile=_DURATION,
+    allow_synapse_indexes=_BOOLEAN,
     limits=_section(
         page_size=_COUNT, bulk_operations=_COUNT, body_size=_SIZE, bulk_body_size=_SIZE, filter_length=_SIZE
     ),

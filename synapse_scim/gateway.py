@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Protocol
+from typing import ParamSpec, Protocol, TypeVar
 
 from synapse_scim.accounts import Belongings
 from synapse_scim.database import Transaction
 from synapse_scim.steps import DatabaseChange, FinalChange, ProfileChange
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class AccountGateway(Protocol):
@@ -71,6 +74,12 @@ class AccountGateway(Protocol):
             AccountChangeRefused: There is no image that the homeserver takes.
             Unavailable: It may be there later, or this process does not store media.
         """
+
+    async def run_in_thread(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a function that takes its time, while other requests are served. It sees no context variables."""
+
+    async def let_others_work(self) -> None:
+        """Return when whatever else waits has had its turn."""
 
     def run_in_background(self, name: str, function: Callable[[], Awaitable[None]]) -> None:
         """Run a function that nobody waits for."""

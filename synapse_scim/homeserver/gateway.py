@@ -7,12 +7,14 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast
 
 from synapse.api.constants import ProfileFields
 from synapse.api.errors import Codes, HttpResponseException, LimitExceededError, SynapseError
+from synapse.logging.context import defer_to_thread
 from synapse.storage.database import LoggingTransaction
 from synapse.types import UserID, create_requester, map_username_to_mxid_localpart
+from synapse.util.duration import Duration
 from synapse.util.threepids import validate_email
 
 from synapse_scim.accounts import (
@@ -48,6 +50,9 @@ from synapse_scim.steps import (
 
 if TYPE_CHECKING:
     from synapse.server import HomeServer
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -231,6 +236,14 @@ class SynapseAccounts:
             raise AccountChangeRefused(str(error)) from error
         except PhotoUnavailable as error:
             raise Unavailable(str(error)) from error
+
+    async def run_in_thread(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a function in a thread."""
+        return await defer_to_thread(self._hs.get_reactor(), function, *args, **kwargs)
+
+    async def let_others_work(self) -> None:
+        """Return when the reactor has gone round."""
+        await self._hs.get_clock().sleep(Duration(seconds=0))
 
     def run_in_background(self, name: str, function: Callable[[], Awaitable[None]]) -> None:
         """Run a function that nobody waits for."""

@@ -52,8 +52,12 @@ def serve_below_client_api(hs: HomeServer, prefix: str, serve: Serve) -> None:
 
 
 def refuse_refreshing_when_locked(hs: HomeServer) -> None:
-    """Let no locked account renew its access token. The listeners have not started yet."""
-    _add_servlet(hs, lambda http_server: RefreshServlet(hs).register(http_server))
+    """Let no locked account renew its access token, where Synapse lets accounts do so: in the main process.
+
+    The listeners have not started yet.
+    """
+    if hs.config.worker.worker_app is None and hs.config.registration.refreshable_access_token_lifetime is not None:
+        _add_servlet(hs, lambda http_server: RefreshServlet(hs).register(http_server))
 
 
 def _add_servlet(hs: HomeServer, register: Register) -> None:

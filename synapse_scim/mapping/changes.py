@@ -10,7 +10,7 @@ import attrs
 
 from synapse_scim.accounts import Account, Belongings, ExternalId, Record, Threepid
 from synapse_scim.config import Inactive
-from synapse_scim.mapping.profile import ProfileMapping
+from synapse_scim.mapping.profile import AVATAR_URL, DISPLAYNAME, ProfileMapping
 from synapse_scim.mapping.schema import ENTERPRISE_SCHEMA
 from synapse_scim.mapping.threepids import ATTRIBUTES
 from synapse_scim.mapping.user import UserMapping
@@ -64,6 +64,38 @@ class Plan:
         if before is None or self.database_changes or self.profile_changes or self.final_changes:
             return True
         return attrs.evolve(self.record, modified=before.modified, revision=before.revision) != before
+
+    def outcome(self, account: Account) -> Account | None:
+        """Return an account as it is after the write, or `None` where only the homeserver can tell."""
+        if not all(isinstance(change, AnnounceThreepids | EndSessions) for change in self.final_changes):
+            return None
+        threepids, external_ids, locked = set(account.threepids), set(account.external_ids), account.locked
+        for change in self.database_changes:
+            match change:
+                case AddThreepid(threepid):
+                    threepids.add(threepid)
+                case RemoveThreepid(threepid):
+                    threepids.discard(threepid)
+                case AddExternalId(external_id):
+                    external_ids.add(external_id)
+                case RemoveExternalId(external_id):
+                    external_ids.discard(external_id)
+                case SetLocked(locked):
+                    pass
+        mapped = {DISPLAYNAME: account.displayname, AVATAR_URL: account.avatar_url}
+        profile = {**account.profile_fields, **mapped, **{write.field: write.value for write in self.profile_changes}}
+        return attrs.evolve(
+            account,
+            record=self.record,
+            user_name_taken=False,
+            deleted=False,
+            threepids=frozenset(threepids),
+            external_ids=frozenset(external_ids),
+            locked=locked,
+            displayname=profile[DISPLAYNAME],
+            avatar_url=profile[AVATAR_URL],
+            profile_fields={n: value for n, value in profile.items() if n not in mapped and value is not None},
+        )
 
 
 @attrs.frozen(kw_only=True)
@@ -244,8 +276,9 @@ class Planner:
         """Return what happens to somebody who is unlocked, beside that."""
         return (
             *((Reactivate(),) if account.deactivated else ()),
-            *((RestorePushers(regained.pushers),) if regained.pushers else ()),
             *((Rejoin(regained.memberships),) if regained.memberships and account.deactivated else ()),
+            # After the rooms: whoever returns need not be told of each.
+            *((RestorePushers(regained.pushers),) if regained.pushers else ()),
         )
 
     def _threepid_changes(

@@ -97,16 +97,22 @@ class UserMapping:
         returns. Then follow the identifiers that no entry stands for, since somebody else bound them.
         """
         record = account.record
+        medium = ATTRIBUTES[attribute]
+        present = {threepid for threepid in account.threepids if threepid.medium == medium}
+        sent = record.attributes.get(attribute) or () if record else ()
+        if record is not None and present == {t for t in record.threepids if t.medium == medium}:
+            # As SCIM left it, which is what most accounts are: no entry need be read as an identifier.
+            return [dict(entry) for entry in sent]
         shown = []
         claimed = set()
-        for entry in (record.attributes.get(attribute) or ()) if record else ():
+        for entry in sent:
             threepid = self.threepids.threepid(attribute, entry)
             if threepid is not None:
                 claimed.add(threepid)
             unchanged = account.away or threepid in account.threepids
             if threepid is None or unchanged or threepid not in bound_by_scim(record):
                 shown.append(dict(entry))
-        others = unclaimed((t for t in account.threepids if t.medium == ATTRIBUTES[attribute]), claimed)
+        others = unclaimed(present, claimed)
         return shown + [{"value": published_value(threepid)} for threepid in others]
 
     def _sso_subject(self, account: Account) -> str | None:

@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import Any
 
 from scim2_models import PatchOp, PatchOperation, Resource, ResourceType, SCIMException
+from scim2_server.bulk import BulkPlan
 from scim2_server.conditions import Conditions
 from scim2_server.handler import AsyncScimHandler
 from scim2_server.requests import ScimRequest
@@ -31,6 +32,7 @@ class Handler(AsyncScimHandler):
     def __init__(self, service: Service, storage: UserStorage) -> None:
         """Serve the requests of the storage's caller."""
         super().__init__(service, storage)
+        self._gateway = storage.gateway
 
     async def create(self, request: ScimRequest) -> ScimResponse:
         """Create a User; the library does not look whether the client wants it whole."""
@@ -101,6 +103,26 @@ class Handler(AsyncScimHandler):
         """Delete a User."""
         async with self.storage.writing(resource_id):
             await super().delete_resource(resource_type, resource_id, conditions)
+
+    async def bulk(self, request: ScimRequest) -> ScimResponse:
+        """Run a bulk request, and let others work meanwhile: the library reads, and writes, a thousand in one go."""
+
+        def read() -> BulkPlan:
+            with self.service.provider:
+                return self.service.read_bulk(request.body, request.header("Content-Type"))
+
+        def write(plan: BulkPlan) -> ScimResponse:
+            with self.service.provider:
+                return self.service.bulk_response(plan)
+
+        with self.service.provider:
+            self.service.route(request, Operation.bulk)
+            plan = await self._gateway.run_in_thread(read)
+            for step in plan:
+                result, resource = await self.run_bulk_step(request, plan, step)
+                plan.record(step, result, resource)
+                await self._gateway.let_others_work()
+            return await self._gateway.run_in_thread(write, plan)
 
     async def _settled(self, resource_type: ResourceType, resource: Resource[Any]) -> Resource[Any]:
         """Return a User that was written; what is kept of it may have to change even if the User does not."""

@@ -19,6 +19,9 @@ MAX_STRING_LENGTH = 16 * 1024
 MAX_VALUES = 100
 """How many values a list may have, but for operations, which have a limit of their own. Each may cost a look-up."""
 
+MAX_MEMBERS = 10_000
+"""How many values a request may hold in all; in a bulk request, each operation."""
+
 _FILTER = "filter"
 _PHOTO = re.compile(r"(?:photos|operations)(?:\.value)+$|operations\.value\.photos(?:\.value)?$")
 _OPERATIONS = "operations"
@@ -44,33 +47,49 @@ def parse(body: bytes) -> Any:
         raise InvalidSyntaxException(detail="The request body holds a number that is too large") from None
 
 
-def check(value: Any, path: str = "", depth: int = 0) -> None:
+def check(value: Any, *, most: int = MAX_MEMBERS) -> None:
     """Check everything within a value.
 
     Args:
         value: What `parse` returns.
-        path: Where it stands, for messages.
-        depth: How deep it is nested already.
+        most: How many values it may hold in all.
 
     Raises:
         InvalidSyntaxException: It is nested too deep.
-        InvalidValueException: A string cannot be stored; the message names where it stands.
+        InvalidValueException: A string cannot be stored, or there are too many values; the message names where.
     """
-    if isinstance(value, str):
-        _check_text(value, path)
-    elif isinstance(value, dict | list):
-        if depth == MAX_DEPTH:
-            raise _too_deep()
-        if isinstance(value, list):
+    _Check(most).visit(value, "", 0)
+
+
+class _Check:
+    """One walk through a value."""
+
+    def __init__(self, most: int) -> None:
+        self._left = self._most = most
+
+    def visit(self, value: Any, path: str, depth: int) -> None:
+        self._left -= 1
+        if self._left < 0:
+            raise InvalidValueException(detail=f"The request body holds more than {self._most} values")
+        if isinstance(value, str):
+            _check_text(value, path)
+        elif isinstance(value, list):
+            self._enter(depth)
             if len(value) > MAX_VALUES and path.lower() != _OPERATIONS:
                 raise InvalidValueException(detail=f"'{path}' has more than {MAX_VALUES} values")
             for item in value:
-                check(item, path, depth + 1)
-            return
-        for name, member in value.items():
-            if problem := text_problem(name):
-                raise InvalidValueException(detail=f"The name of a member {problem}")
-            check(member, f"{path}.{name}" if path else name, depth + 1)
+                self.visit(item, path, depth + 1)
+        elif isinstance(value, dict):
+            self._enter(depth)
+            for name, member in value.items():
+                if problem := text_problem(name):
+                    raise InvalidValueException(detail=f"The name of a member {problem}")
+                self.visit(member, f"{path}.{name}" if path else name, depth + 1)
+
+    @staticmethod
+    def _enter(depth: int) -> None:
+        if depth == MAX_DEPTH:
+            raise _too_deep()
 
 
 def _check_text(text: str, path: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, cast
 from urllib.parse import unquote
@@ -59,6 +58,8 @@ DISCOVERY = frozenset(
     }
 )
 """What anybody may ask, since it says nothing about anybody (RFC 7644 §4)."""
+
+LIST_RESPONSE = "urn:ietf:params:scim:api:messages:2.0:ListResponse"
 
 _READ_ONLY = "The server's configuration allows no changes ('read_only')"
 
@@ -134,7 +135,8 @@ class Service(ScimService):
         self.ensure_json(content_type)
         value = payload.parse(body)
         unsound = payload.withdraw_unsound_data(value) if scim_ctx is Context.BULK_REQUEST else {}
-        payload.check(value)
+        # The operations are checked, each on its own, and the limit of bodies bounds how many there are.
+        payload.check(value, most=len(body) if scim_ctx is Context.BULK_REQUEST else payload.MAX_MEMBERS)
         if scim_ctx in {Context.RESOURCE_CREATION_REQUEST, Context.RESOURCE_REPLACEMENT_REQUEST}:
             value = dialects.resource(value)
         elif scim_ctx is Context.RESOURCE_PATCH_REQUEST:
@@ -227,12 +229,19 @@ class Service(ScimService):
     ) -> ScimResponse:
         """Write the found Users from their JSON: the library's models take ten times as long (`presentation`)."""
         users = cast("StoredUsers", page.resources).payloads
-        response = super().search_response(base_url, resource_types, replace(page, resources=[]), search_request)
-        body = cast("dict[str, Any]", response.body)
         mask = self._presenter.mask(search_request)
+        body: dict[str, Any] = {"schemas": [LIST_RESPONSE]}
+        if page.total is not None:
+            body["totalResults"] = page.total
+        if search_request.cursor is None:
+            body["startIndex"] = search_request.start_index
         body["itemsPerPage"] = len(users)
+        if search_request.cursor is not None and search_request.count != 0:
+            for name, position in (("nextCursor", page.next), ("previousCursor", page.previous)):
+                if position is not None:
+                    body[name] = self._seal(resource_types, search_request, position)
         body["Resources"] = [cut(located(user, base_url), mask) for user in users]
-        return response
+        return ScimResponse(HTTPStatus.OK, body)
 
     def user_response(
         self,

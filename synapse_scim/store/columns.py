@@ -115,16 +115,16 @@ class Columns:
         if attribute == "photos":
             return self._photos()
         kept = Sql(
-            "SELECT e.user_id, e.entry, e.value FROM synapse_scim_values e"
-            " WHERE e.user_id = u.name AND e.attribute = ?",
+            "SELECT k.user_id, k.entry, k.value FROM synapse_scim_values k"
+            " WHERE k.user_id = u.name AND k.attribute = ?",
             (attribute,),
         )
         medium = self.users.threepids.mapped(attribute)
         if medium is None:
             return kept
         still_bound = Sql(
-            " AND (e.threepid IS NULL OR u.deactivated = 1 OR EXISTS (SELECT 1 FROM user_threepids t WHERE t.medium = ?"
-            " AND t.address = e.threepid AND t.user_id = e.user_id))",
+            " AND (k.threepid IS NULL OR u.deactivated = 1 OR EXISTS (SELECT 1 FROM user_threepids t WHERE t.medium = ?"
+            " AND t.address = k.threepid AND t.user_id = k.user_id))",
             (medium,),
         )
         return Sql("{}{} UNION ALL {}").format(kept, still_bound, self._foreign(attribute, Sql("t.user_id = u.name")))
@@ -133,8 +133,8 @@ class Columns:
     def _photos() -> Sql:
         """Return a query of the photos: those that were sent, until somebody else changes the avatar."""
         sent = (
-            "SELECT e.user_id, e.entry, e.value FROM synapse_scim_values e"
-            " WHERE e.user_id = u.name AND e.attribute = 'photos'"
+            "SELECT k.user_id, k.entry, k.value FROM synapse_scim_values k"
+            " WHERE k.user_id = u.name AND k.attribute = 'photos'"
         )
         unchanged = "COALESCE(s.avatar_url, '') = COALESCE(p.avatar_url, '')"
         return Sql(
@@ -146,7 +146,8 @@ class Columns:
         """Return a query of the entries that stand for identifiers that somebody other than SCIM bound."""
         return Sql(
             f"SELECT t.user_id, {_LAST_ENTRY}, {self._foreign_value(attribute)} FROM user_threepids t"
-            " WHERE t.medium = ? AND {} AND NOT EXISTS (SELECT 1 FROM synapse_scim_values o"
+            # Appended to, so that no database takes the index of all addresses for that of the account's own.
+            " WHERE t.medium || '' = ? AND {} AND NOT EXISTS (SELECT 1 FROM synapse_scim_values o"
             " WHERE o.user_id = t.user_id AND o.attribute = ? AND o.threepid = t.address)",
             (ATTRIBUTES[attribute], attribute),
         ).format(condition)

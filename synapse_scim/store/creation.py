@@ -137,7 +137,6 @@ class Creation:
     ) -> str:
         user_id = f"@{localpart}:{self.gateway.server_name}"
         async with self.database.lock(user_id):
-            await self.writer.recover(user_id)
             wanted = await self.photos.stored(user_id, wanted, None)
             plan = self.planner.creation(wanted, domain=domain, unavailable=unavailable, now=self.gateway.now())
             await self.writer.create(localpart, plan, password_hash)

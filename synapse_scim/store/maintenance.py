@@ -23,6 +23,9 @@ class PreparedDatabase(Database, Protocol):
     async def prepare(self) -> None:
         """Find it out."""
 
+    async def index_user_ids(self) -> None:
+        """Add an index to one of the homeserver's own tables, for registrations."""
+
 
 class Maintenance:
     """What has to be done besides answering requests."""
@@ -36,8 +39,10 @@ class Maintenance:
         leavers: Leavers,
         photos: Photos,
         outside_changes: OutsideChanges,
+        indexes: bool,
     ) -> None:
         """Care for a homeserver's database."""
+        self._indexes = indexes
         self._outside_changes = outside_changes
         self._photos = photos
         self._leavers = leavers
@@ -81,6 +86,9 @@ class Maintenance:
         """
         if not self._ready:
             return
+        if self._indexes:
+            self._indexes = False
+            await self._database.index_user_ids()
         for user_id in await self._writer.unfinished():
             try:
                 async with self._database.lock(user_id):

@@ -88,6 +88,7 @@ class UserStorage(AsyncScimStorage):
 
     def __init__(self, store: Store, rights: Rights) -> None:
         """Bind the storage to the caller of a request."""
+        self.gateway = store.gateway
         self._store = store
         self._rights = rights
         self._held: Account | None = None
@@ -201,7 +202,7 @@ class UserStorage(AsyncScimStorage):
                     await self._store.writer.update(account, plan)
                     if plan.fetch is not None:
                         self._store.photos.fetch_soon()
-                    self._held = self._rights.visible(await self._read(account.user_id))
+                    self._held = plan.outcome(account) or self._rights.visible(await self._read(account.user_id))
                 self._forget()
             return self._to_resource(self._held or account)
 

@@ -18,17 +18,19 @@ import hashlib
 import logging
 import secrets
 import string
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from itertools import takewhile
+from typing import Any, TypeVar
 
 import attrs
 
-from synapse_scim.accounts import Account, AccountError, UserIdTaken
+from synapse_scim.accounts import Account, AccountError, Unavailable, UserIdTaken
 from synapse_scim.database import Database, Transaction
 from synapse_scim.gateway import AccountGateway
 from synapse_scim.mapping.changes import Plan
 from synapse_scim.steps import (
+    AnnounceThreepids,
     DatabaseChange,
     Deactivate,
     EndSessions,
@@ -46,6 +48,8 @@ from synapse_scim.store.accounts import ts_ms
 from synapse_scim.store.departures import Departure
 from synapse_scim.store.offboarding import Offboarding
 from synapse_scim.store.records import Records
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +86,8 @@ class Writer:
             fetch=plan.fetch,
         )
         try:
-            await self._transaction("reserve", self._reserve, user_id, plan, entry)
+            while not await self._transaction("reserve", self._reserve, user_id, plan, entry):
+                await self.recover(user_id)
             await self.gateway.register(localpart, plan.record.displayname or localpart, first_hash)
             await self._conclude(user_id, entry)
         except Exception:
@@ -170,13 +175,17 @@ class Writer:
 
         Returns:
             Whether that completed an account in the making.
+
+        Raises:
+            Unavailable: What remains to be done cannot be done at the moment, or not be undone.
         """
         entry, password_hash = await self.database.run("synapse_scim_journal", _left_behind, user_id)
         if entry is None:
             return False
         if entry.certain:
             logger.info("Finishing an interrupted write to %s", user_id)
-            await self._finish(user_id, entry.final)
+            if not await self._finish(user_id, entry.final):
+                raise Unavailable(f"An earlier change to {user_id} is not finished yet; try again later")
             return False
         if entry.birthmark is not None and password_hash is not None and _birthmark(password_hash) == entry.birthmark:
             logger.info("Completing the account %s, whose creation was interrupted", user_id)
@@ -205,40 +214,53 @@ class Writer:
             if not succeeded:
                 await self.recover(user_id)
 
-    async def _transaction(self, name: str, function: Any, *arguments: Any) -> None:
+    async def _transaction(self, name: str, function: Callable[..., T], *arguments: Any) -> T:
         """Run a step in a transaction. One that lost a race is run again, to see who won and say so."""
         try:
-            await self.database.run(f"synapse_scim_{name}", function, *arguments)
+            return await self.database.run(f"synapse_scim_{name}", function, *arguments)
         except self.database.conflict:
-            await self.database.run(f"synapse_scim_{name}", function, *arguments)
+            return await self.database.run(f"synapse_scim_{name}", function, *arguments)
 
     async def _conclude(self, user_id: str, entry: journal.Entry) -> None:
-        await self._transaction("conclude", self._show, user_id, entry)
-        await self._finish(user_id, entry.final)
+        """Show an account that was registered. What does not depend on that is done before, to save a transaction."""
+        early = tuple(takewhile(lambda change: isinstance(change, AnnounceThreepids | SetProfileField), entry.final))
+        left = entry.final[len(early) :] if await self._make(user_id, early) else entry.final
+        await self._transaction("conclude", self._show, user_id, entry, left)
+        await self._finish(user_id, left)
 
-    async def _finish(self, user_id: str, changes: tuple[FinalChange, ...]) -> None:
+    async def _finish(self, user_id: str, changes: tuple[FinalChange, ...]) -> bool:
         """Make the final changes. What fails stays in the journal, for the next writer or the next start."""
-        if not changes:
-            return
+        if changes:
+            if not await self._make(user_id, changes):
+                return False
+            await self.database.run("synapse_scim_finish", journal.erase, user_id)
+        return True
+
+    async def _make(self, user_id: str, changes: tuple[FinalChange, ...]) -> bool:
+        """Make changes that nothing undoes, and tell whether all of them are made."""
         try:
             for change in changes:
                 await self.gateway.finish(user_id, change)
         except AccountError as error:
             logger.warning("A write to %s is certain but not finished yet, and will be: %s", user_id, error)
-            return
-        await self.database.run("synapse_scim_finish", journal.erase, user_id)
+            return False
+        return True
 
     # -- Transactions ---------------------------------------------------------
 
-    def _reserve(self, txn: Transaction, user_id: str, plan: Plan, entry: journal.Entry) -> None:
+    def _reserve(self, txn: Transaction, user_id: str, plan: Plan, entry: journal.Entry) -> bool:
+        """Reserve what an account shall have, or tell that an earlier write was left behind at it."""
+        if journal.read(txn, user_id) is not None:
+            return False
         txn.execute("SELECT 1 FROM synapse_scim_users WHERE user_id = ?", (user_id,))
         if txn.fetchone():
             raise UserIdTaken(f"{user_id} was taken a moment ago")
         self.records.insert(txn, user_id, "pending", plan.record)
         self._apply(txn, user_id, plan.database_changes)
         journal.write(txn, user_id, entry, ts_ms(plan.record.modified))
+        return True
 
-    def _show(self, txn: Transaction, user_id: str, entry: journal.Entry) -> None:
+    def _show(self, txn: Transaction, user_id: str, entry: journal.Entry, left: tuple[FinalChange, ...]) -> None:
         if not self.records.show(txn, user_id):
             self._apply(txn, user_id, (SetLocked(locked=True),))
             self.offboarding.leave(txn, user_id, frozenset())
@@ -246,7 +268,7 @@ class Writer:
             photo_orders.place(txn, user_id, entry.fetch, self.gateway.now())
         if entry.passwordless:
             self._apply(txn, user_id, (SetPasswordHash(None),))
-        _go_on(txn, user_id, entry)
+        _go_on(txn, user_id, left)
 
     def _begin_update(
         self,
@@ -275,7 +297,7 @@ class Writer:
     ) -> None:
         self._apply(txn, account.user_id, changes)
         self.offboarding.settle(txn, account, plan)
-        _go_on(txn, account.user_id, entry)
+        _go_on(txn, account.user_id, entry.final)
 
     def _begin_deletion(
         self,
@@ -310,10 +332,10 @@ def _log_unbound(user_id: str, plan: Plan) -> None:
         )
 
 
-def _go_on(txn: Transaction, user_id: str, entry: journal.Entry) -> None:
+def _go_on(txn: Transaction, user_id: str, left: tuple[FinalChange, ...]) -> None:
     """Make a write certain: the journal keeps what is left of it."""
-    if entry.final:
-        journal.write(txn, user_id, journal.Entry(certain=True, final=entry.final), 0)
+    if left:
+        journal.write(txn, user_id, journal.Entry(certain=True, final=left), 0)
     else:
         journal.erase(txn, user_id)
 

@@ -49,7 +49,7 @@ class PushGateway(Resource):
 
     def __init__(self) -> None:
         """Keep nothing yet."""
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.notifications: list[dict[str, Any]] = []
 
     def render_POST(self, request: Request) -> bytes:

@@ -1,0 +1,193 @@
+"""How the database is asked: as often as must be, whatever the number of accounts, and by indexes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from scim2_models import SearchRequest
+
+from synapse_scim.application import build
+from synapse_scim.config import Config, Sso
+from synapse_scim.store.rights import Rights
+from synapse_scim.store.sql import Sql
+from synapse_scim.subject import Subject
+from tests.support.homeserver import LocalHomeserver
+from tests.web.clients import Admin, assert_scim, url_of
+
+pytestmark = pytest.mark.usefixtures("engine")
+
+
+class Statements(logging.Handler):
+    """Keeps the names of the transactions of which statements are run."""
+
+    def __init__(self) -> None:
+        """Keep nothing yet."""
+        super().__init__(logging.DEBUG)
+        self.names: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the name of the transaction of a statement."""
+        message = record.getMessage()
+        if message.startswith("[SQL] {"):
+            self.names.append(message[7:].partition("-")[0])
+
+
+@contextmanager
+def statements() -> Iterator[list[str]]:
+    """Watch the statements that Synapse runs, by the names of their transactions."""
+    logger, handler = logging.getLogger("synapse.storage.SQL"), Statements()
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    try:
+        yield handler.names
+    finally:
+        logger.setLevel(logging.NOTSET)
+        logger.removeHandler(handler)
+
+
+async def people(admin: Admin, numbers: range) -> None:
+    """Make people who have a bit of everything."""
+    for number in numbers:
+        await admin.scim.create(
+            f"person{number}",
+            externalId=f"e{number}",
+            emails=[{"value": f"person{number}@x.example", "type": "work"}],
+            photos=[{"value": "mxc://example.org/face"}],
+            title="Dr",
+        )
+
+
+async def test_reading_costs_the_same_whoever_else_there_is(admin: Admin) -> None:
+    """No statement is run for each listed account, and reading one takes few."""
+    counts = []
+    for numbers in (range(3), range(3, 12)):
+        await people(admin, numbers)
+        person = (await admin.scim.users(filter='userName eq "person2"'))[0]
+        queries: dict[str, dict[str, Any]] = {
+            "page": {"count": 1000},
+            "cursor": {"count": 5, "cursor": ""},
+            "eq": {"filter": 'emails.value eq "person2@x.example"'},
+            "co": {"filter": 'userName co "person" and title eq "Dr"', "sortBy": "displayName"},
+        }
+        counted = {}
+        for name, params in queries.items():
+            with statements() as names:
+                assert_scim(await admin.scim.get("/Users", params=params), 200)
+            counted[name] = len([ran for ran in names if ran.startswith("synapse_scim")])
+        with statements() as names:
+            assert_scim(await admin.scim.get(url_of(person["id"])), 200)
+        counted["read"] = len([ran for ran in names if ran.startswith("synapse_scim")])
+        counts.append(counted)
+
+    assert counts[0] == counts[1]
+    assert max(counts[0].values()) <= 4
+    assert counts[0]["read"] <= 2
+
+
+async def test_what_changes_nothing_is_not_written(admin: Admin) -> None:
+    """A PUT of what is there reads, and neither registers nor changes anything."""
+    await people(admin, range(1))
+    person = (await admin.scim.users(filter='userName eq "person0"'))[0]
+
+    with statements() as names:
+        assert await admin.scim.replaced(person["id"], person) == person
+
+    assert "synapse_scim_update" not in names
+    assert not {name for name in names if "profile" in name}
+
+
+async def test_a_change_of_what_matrix_does_not_know_is_one_transaction(admin: Admin) -> None:
+    """A new title touches neither the profile nor anything else of Synapse's."""
+    await people(admin, range(1))
+    person = (await admin.scim.users(filter='userName eq "person0"'))[0]
+
+    with statements() as names:
+        await admin.scim.patched(person["id"], {"op": "replace", "path": "title", "value": "Prof"})
+
+    assert {name for name in names if name.startswith("synapse_scim")} == {"synapse_scim_read", "synapse_scim_update"}
+    assert not {name for name in names if "profile" in name or "user_dir" in name}
+
+
+LOOKUPS = (
+    'id eq "@person1:example.org"',
+    'userName eq "PERSON1"',
+    'externalId eq "e1"',
+    'emails.value eq "person1@x.example"',
+    'emails[type eq "work" and value eq "person1@x.example"]',
+    'phoneNumbers.value eq "+4930123456"',
+    'title eq "Dr"',
+    'userName eq "a" or externalId eq "b"',
+    'userName eq "a" and title co "b"',
+    'urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:employeeNumber eq "7"',
+)
+
+
+async def plan_of(homeserver: LocalHomeserver, engine: str, query: Sql) -> str:
+    """Return how the database would run a query, if it had to do without reading whole tables where it can."""
+
+    def explain(txn: Any) -> str:
+        if engine == "postgres":
+            txn.execute("SET LOCAL enable_seqscan = off")
+            txn.execute("SET LOCAL enable_bitmapscan = off")
+            txn.execute("SET LOCAL enable_sort = off")
+            txn.execute(f"EXPLAIN {query.text}", query.parameters)
+        else:
+            txn.execute(f"EXPLAIN QUERY PLAN {query.text}", query.parameters)
+        return "\n".join(str(row[-1]) for row in txn.fetchall())
+
+    plan: str = await homeserver.hs.get_datastores().main.db_pool.runInteraction("explain", explain)
+    return plan
+
+
+@pytest.mark.parametrize("scim_filter", LOOKUPS)
+async def test_lookups_use_indexes(admin: Admin, engine: str, scim_filter: str) -> None:
+    """A filter with an `eq` that identifies somebody starts from an index, and reads no table from end to end."""
+    application = build(Config(sso=Sso(providers={"default": "oidc"})), admin.homeserver.hs)
+    store = application.store
+    await application.maintenance.start()
+    rights = Rights(subject=Subject(name="x"), protected=(), users=store.users)
+    request = SearchRequest[Any].model_validate({"filter": scim_filter})
+
+    plan = await plan_of(admin.homeserver, engine, store.search.query(request, rights).matches)
+
+    assert "Seq Scan" not in plan, plan
+    # What is called e and c are the results of queries.
+    scans = {line for line in plan.splitlines() if line.startswith("SCAN")} - {"SCAN e", "SCAN c"}
+    assert scans == set(), plan
+    assert "(medium=?)" not in plan, plan
+
+
+async def test_pages_by_cursor_follow_the_index_of_accounts(admin: Admin, engine: str) -> None:
+    """A page by cursor starts where the former one ended, and sorts nothing."""
+    store = build(Config(), admin.homeserver.hs).store
+    rights = Rights(subject=Subject(name="x"), protected=(), users=store.users)
+    query = store.search.query(SearchRequest[store.model](), rights)  # type: ignore[name-defined]
+    page = Sql("SELECT user_id, sort_value FROM ({}) m WHERE user_id > '@b' ORDER BY user_id LIMIT 100").format(
+        query.matches
+    )
+
+    plan = await plan_of(admin.homeserver, engine, page)
+
+    assert "Seq Scan on users" not in plan, plan
+    assert "TEMP B-TREE" not in plan, plan
+    assert "Sort" not in plan, plan
+
+
+CASE_LOOKUP = Sql("SELECT name FROM users WHERE lower(name) = lower(?)", ("@a:example.org",))
+
+
+@pytest.mark.homeserver(module_config={"allow_synapse_indexes": True})
+async def test_registrations_use_an_index_where_that_is_allowed(admin: Admin, engine: str) -> None:
+    """With `allow_synapse_indexes` Synapse's own search for a name without regard to case has an index."""
+    await build(Config(allow_synapse_indexes=True), admin.homeserver.hs).maintenance.start()
+
+    assert "synapse_scim_users_lower_name" in await plan_of(admin.homeserver, engine, CASE_LOOKUP)
+
+
+async def test_synapses_tables_stay_as_they_are_by_default(admin: Admin, engine: str) -> None:
+    """Without it, nothing is added to Synapse's tables."""
+    assert "synapse_scim" not in await plan_of(admin.homeserver, engine, CASE_LOOKUP)
