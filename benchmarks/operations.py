@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import secrets
+import time
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Any, Literal
@@ -43,6 +44,8 @@ SCIM = "/_scim"
 _ADMIN = "/_synapse/admin"
 _PATCH = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
 _PAGE = 100
+_READY_S = 120
+_POLL_S = 0.1
 _FIRST_NEW = 8_000_000
 """The number of the first person that the benchmark creates."""
 
@@ -90,11 +93,7 @@ class Operations:
         self._run = secrets.randbelow(1000) * 1000
         self._created = 0
         self._cursors = Cursors(CURSOR_SECRET)
-        first = requests.get(
-            f"{url}{SCIM}/Users?cursor=&count={_PAGE}",
-            headers={"Authorization": f"Bearer {token}"},
-            timeout=60,
-        ).json()
+        first = _first_page(url, token)
         self._query = _opened(self._cursors, first["nextCursor"])["q"] if "nextCursor" in first else ""
 
     def all(self) -> tuple[Operation, ...]:
@@ -250,6 +249,19 @@ class Operations:
     def _part(self, random: Random) -> str:
         """Return digits that ten people have in their names."""
         return f"{random.randrange(max(1, self._size // 10)):06d}"
+
+
+def _first_page(url: str, token: str) -> Any:
+    """Return the first page by cursor, once the module is ready: it looks at every account when it starts."""
+    give_up = time.monotonic() + _READY_S
+    while True:
+        answer = requests.get(
+            f"{url}{SCIM}/Users?cursor=&count={_PAGE}", headers={"Authorization": f"Bearer {token}"}, timeout=60
+        )
+        if answer.ok or time.monotonic() > give_up:
+            answer.raise_for_status()
+            return answer.json()
+        time.sleep(_POLL_S)
 
 
 def _opened(cursors: Cursors, cursor: str) -> Any:
