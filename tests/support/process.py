@@ -110,6 +110,17 @@ class SpawnedHomeserver:
         """The address of the first listener, without a slash at its end."""
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def pid(self) -> int:
+        """The process ID.
+
+        Raises:
+            RuntimeError: It does not run.
+        """
+        if self._process is None:
+            raise RuntimeError("The homeserver does not run.")
+        return self._process.pid
+
     def start(self) -> None:
         """Start it and wait until its first listener answers.
 

@@ -1,0 +1,1 @@
+"""What synapse-scim costs, beside the bare work and Synapse's own admin API: `make bench`."""
