@@ -64,6 +64,11 @@ class Program:
             environment={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         )
 
+    @property
+    def pid(self) -> int:
+        """Its process ID."""
+        return self._child.pid
+
     def poll(self) -> int | None:
         """Return its exit code, or `None` while it runs."""
         return self._child.poll()
@@ -112,13 +117,13 @@ class SpawnedHomeserver:
 
     @property
     def pid(self) -> int:
-        """The process ID.
+        """The ID of its process.
 
         Raises:
-            RuntimeError: It does not run.
+            TypeError: It does not run, or was forked.
         """
-        if self._process is None:
-            raise RuntimeError("The homeserver does not run.")
+        if not isinstance(self._process, Program):
+            raise TypeError("The homeserver does not run in a process that was started for it.")
         return self._process.pid
 
     def start(self) -> None:
