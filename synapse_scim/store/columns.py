@@ -85,9 +85,28 @@ class Columns:
 
     def _user_name(self) -> Sql:
         return Sql(
-            "CASE WHEN s.user_id IS NOT NULL THEN s.user_name_key"
-            f" WHEN {self.reader.name_taken_sql()} THEN lower(u.name)"
+            "CASE WHEN s.user_id IS NOT NULL THEN s.user_name_key WHEN bearer.user_id IS NOT NULL THEN lower(u.name)"
             f" ELSE lower({self.reader.localpart_sql()}) END"
+        )
+
+    def joins(self, text: str) -> str:
+        """Return the SQL that joins what other SQL looks at beside `users u`.
+
+        Args:
+            text: The other SQL.
+        """
+        # Once for each account, however often a filter asks for the name.
+        bearer = f"bearer.user_name_key = lower({self.reader.localpart_sql()}) AND s.user_id IS NULL"
+        conditions = {
+            "s": ("synapse_scim_users", "s.user_id = u.name"),
+            "bearer": ("synapse_scim_users", f"{bearer} AND bearer.user_id <> u.name"),
+            "p": ("profiles", "p.full_user_id = u.name"),
+            "c": ("synapse_scim_changes", "c.user_id = u.name"),
+        }
+        return "".join(
+            f" LEFT JOIN {table} {alias} ON {condition}"
+            for alias, (table, condition) in conditions.items()
+            if f"{alias}." in text
         )
 
     def _external_id(self) -> Sql:

@@ -21,14 +21,6 @@ _LAST_INDEX = 2**62
 """Beyond any result, and within what both engines take as an OFFSET."""
 
 
-_JOINS = (
-    ("synapse_scim_users", "s", "user_id"),
-    ("profiles", "p", "full_user_id"),
-    ("synapse_scim_changes", "c", "user_id"),
-)
-"""What a search looks at beside accounts, if it has to."""
-
-
 @attrs.frozen(kw_only=True)
 class Page:
     """A page of accounts.
@@ -130,16 +122,11 @@ class Search:
         text = value.text + "".join(condition.text for condition in conditions)
         if request.filter is not None:
             text += IS_SHOWN
-        joins = "".join(
-            f" LEFT JOIN {table} {alias} ON {alias}.{column} = u.name"
-            for table, alias, column in _JOINS
-            if f"{alias}." in text
-        )
         shown, hidden = self.reader.shown_sql(IS_SHOWN if "s." in text else self._is_shown())
         return Query(
-            matches=Sql(f"SELECT u.name AS user_id, {{}} AS sort_value FROM users u{joins} WHERE {{}}").format(
-                value, joined(" AND ", (Sql(shown, tuple(hidden)), *conditions))
-            ),
+            matches=Sql(
+                f"SELECT u.name AS user_id, {{}} AS sort_value FROM users u{self.columns.joins(text)} WHERE {{}}"
+            ).format(value, joined(" AND ", (Sql(shown, tuple(hidden)), *conditions))),
             sorts=binding is not None,
             descending=binding is not None and request.sort_order == SearchRequest.SortOrder.descending,
         )
