@@ -46,6 +46,7 @@ class Departures:
         self._hs = hs
         self._store = hs.get_datastores().main
         self._rooms = Rooms(hs)
+        self._parting_s = _PARTING_S
 
     def belongings(self, txn: Transaction, user_id: str) -> Belongings:
         """Return what an account has that off-boarding takes away."""
@@ -71,7 +72,7 @@ class Departures:
             Unavailable: That takes longer than a client would wait.
         """
         clock = self._hs.get_clock()
-        deadline = clock.time() + _PARTING_S
+        deadline = clock.time() + self._parting_s
         while await self._rooms.is_parting(user_id):
             if clock.time() > deadline:
                 raise Unavailable(f"{user_id} is still being taken out of its rooms; try again later", retry_after_s=60)

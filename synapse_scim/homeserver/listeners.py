@@ -52,7 +52,7 @@ def refuse_refreshing_when_locked(hs: HomeServer) -> None:
     The listeners have not started yet.
     """
     if hs.config.worker.worker_app is None and hs.config.registration.refreshable_access_token_lifetime is not None:
-        _add_servlet(hs, lambda http_server: RefreshServlet(hs).register(http_server))
+        _add_servlet(hs, RefreshServlet(hs).register)
 
 
 def _add_servlet(hs: HomeServer, register: Register) -> None:

@@ -95,11 +95,14 @@ class Forked:
         Raises:
             TimeoutError: It did not end in time.
         """
-        if self.poll() is None:
-            os.kill(self._process_id, number)
-        self._connection.settimeout(_SECONDS)
-        with self._connection, suppress(ConnectionResetError):
-            self._connection.recv(1)
+        with self._connection:
+            if self.poll() is None:
+                # It may end by itself in this moment.
+                with suppress(ProcessLookupError):
+                    os.kill(self._process_id, number)
+            self._connection.settimeout(_SECONDS)
+            with suppress(ConnectionResetError):
+                self._connection.recv(1)
 
 
 def _serve(path: str) -> None:

@@ -133,3 +133,11 @@ def test_data_that_cannot_be_kept_is_taken_out_of_a_bulk_request() -> None:
 def test_what_is_no_bulk_request_is_left_alone(request_body: Any) -> None:
     """The library says what is wrong with it."""
     assert withdraw_unsound_data(request_body) == {}
+
+
+def test_there_is_a_most_of_values() -> None:
+    """A body of very many small values would keep everybody waiting while it is read."""
+    body = {f"a{number}": [0] * 99 for number in range(101)}
+
+    with pytest.raises(InvalidValueException, match="more than 10000 values"):
+        check(body)

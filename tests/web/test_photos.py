@@ -313,8 +313,21 @@ async def test_photos_that_change_while_they_are_fetched(admin: Admin, server: H
     await admin.scim.patched(ann["id"], {"op": "replace", "path": "photos", "value": other})
     assert await avatar(admin.synapse, ann["id"]) == present
     await execute(admin, "INSERT INTO synapse_scim_photos VALUES ('@ann:example.org', 'https://former', 0, 0)")
-    await build(Config(), admin.homeserver.hs).maintenance.in_every_process()
-    assert await fetched(2)
+    maintenance = build(Config(), admin.homeserver.hs).maintenance
+    await maintenance.start()
+    await maintenance.in_every_process()
+    assert (await orders(admin), await fetched(2)) == ([], True)
+
+
+async def test_photos_of_nobody_are_forgotten(admin: Admin) -> None:
+    """What is ordered for an account that SCIM does not manage any more is not fetched."""
+    await execute(admin, "INSERT INTO synapse_scim_photos VALUES ('@admin:example.org', 'https://127.0.0.1:1/', 0, 0)")
+    maintenance = build(Config(), admin.homeserver.hs).maintenance
+    await maintenance.start()
+
+    await maintenance.in_every_process()
+
+    assert await orders(admin) == []
 
 
 @pytest.mark.homeserver(module_config={"profile_fields": {"org.corp.role": "roles.value", "org.corp.email": "emails"}})

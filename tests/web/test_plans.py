@@ -12,10 +12,12 @@ from scim2_models import SearchRequest
 
 from synapse_scim.application import build
 from synapse_scim.config import Config, Sso
+from synapse_scim.homeserver.database import HomeserverDatabase
+from synapse_scim.mapping.identifiers import fold
 from synapse_scim.store.rights import Rights
 from synapse_scim.store.sql import Sql
 from synapse_scim.subject import Subject
-from tests.support.homeserver import LocalHomeserver
+from tests.support.homeserver import LocalHomeserver, StartHomeserver
 from tests.web.clients import Admin, assert_scim, url_of
 
 pytestmark = pytest.mark.usefixtures("engine")
@@ -186,6 +188,21 @@ async def test_registrations_use_an_index_where_that_is_allowed(admin: Admin, en
     await build(Config(allow_synapse_indexes=True), admin.homeserver.hs).maintenance.start()
 
     assert "synapse_scim_users_lower_name" in await plan_of(admin.homeserver, engine, CASE_LOOKUP)
+
+
+@pytest.mark.homeserver(engine="postgres")
+async def test_an_index_whose_making_was_interrupted_is_made_anew(start_homeserver: StartHomeserver) -> None:
+    """PostgreSQL keeps what it could not finish, and does not use it."""
+    homeserver = await start_homeserver(engine="postgres", module=None)
+    database = HomeserverDatabase(homeserver.hs, fold)
+    await database.index_user_ids()
+    pool = homeserver.hs.get_datastores().main.db_pool
+    broken = "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'synapse_scim_users_lower_name'::regclass"
+    await pool.runInteraction("break", lambda txn: txn.execute(broken))
+
+    await database.index_user_ids()
+
+    assert "synapse_scim_users_lower_name" in await plan_of(homeserver, "postgres", CASE_LOOKUP)
 
 
 async def test_synapses_tables_stay_as_they_are_by_default(admin: Admin, engine: str) -> None:

@@ -106,6 +106,7 @@ async def test_single_users_are_those_of_the_library(admin: Admin) -> None:
     differing = []
     with application.provider:
         page = await storage.search([user_type], SearchRequest[application.store.model](count=100))  # type: ignore[name-defined]
+        assert list(page.resources[:2]) == [page.resources[0], page.resources[1]]
         for wish in parameters_of(application)[:9]:
             parameters = ResponseParameters[application.store.model](**wish)  # type: ignore[name-defined]
             for user in list(page.resources):

@@ -268,3 +268,12 @@ async def test_a_client_is_nobody(application: Application) -> None:
 
     assert response.status == 404
     assert "belongs to no user" in str(response.body)
+
+
+async def test_nobody_writes_to_the_account_that_asks(application: Application) -> None:
+    """The account whose token makes a request is not its to change, server administrator or not (documentation)."""
+    await client(application).user("POST", "/Users", new_user("bob"))
+    bob = client(application, user_id="@bob:example.org")
+
+    assert {status for _, status in await bob.writes("@bob:example.org", new_user("bob"))} == {403}
+    assert (await bob.request("GET", url_of("@bob:example.org"))).status == 200

@@ -8,6 +8,8 @@ from urllib.parse import quote
 
 import pytest
 
+from synapse_scim.accounts import Unavailable
+from synapse_scim.homeserver.gateway import SynapseAccounts
 from tests.web.clients import ENTERPRISE, Admin, until
 
 pytestmark = pytest.mark.usefixtures("engine")
@@ -173,6 +175,23 @@ async def test_quick_return_waits_for_the_parting(house: House) -> None:
     assert [await house.membership(room_id) for room_id in rooms] == ["join"] * 8
 
 
+@at_once
+async def test_a_parting_without_end_is_not_waited_for(house: House) -> None:
+    """Where Synapse does not finish in time, the client is told to come back, and nothing has changed."""
+    await house.move_in()
+    await house.admin.scim.patched(ANN, OFF)
+    await until(house.has_parted)
+    hs = house.admin.homeserver.hs
+    await hs.get_datastores().main.add_user_pending_deactivation(ANN)
+    accounts = SynapseAccounts(hs)
+    accounts._departures._parting_s = 0.01
+
+    with pytest.raises(Unavailable, match="still being taken out") as told:
+        await accounts.wait_until_parted(ANN)
+
+    assert told.value.retry_after_s == 60
+
+
 @pytest.mark.homeserver(module_config={"deleted": {"revive_within": "1d"}})
 async def test_rooms_come_back_with_a_deleted_person(house: House) -> None:
     """A person who is created again is in their rooms again."""
@@ -232,6 +251,17 @@ async def test_new_managers_take_over_nothing(house: House) -> None:
     await house.admin.scim.patched(ANN, OFF)
 
     assert await power(house, room_id, BOB) == 0
+
+
+@handing_over(successor=BOB)
+async def test_successors_take_over_without_a_manager(house: House) -> None:
+    """A leaver who has no manager leaves the rooms to the successor."""
+    await house.move_in()
+    room_id = await house.room(ANN, [BOB, CAT], room_version="11")
+
+    await house.admin.scim.delete(ANN)
+
+    assert await power(house, room_id, BOB) == 100
 
 
 @handing_over(successor=BOB)

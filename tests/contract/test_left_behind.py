@@ -1,0 +1,90 @@
+"""What an earlier write left behind is settled before the next begins, or the next is told to wait."""
+
+from __future__ import annotations
+
+import pytest
+
+from synapse_scim.accounts import Record, Unavailable
+from synapse_scim.application import Application, build
+from synapse_scim.config import Config
+from synapse_scim.mapping.changes import Plan
+from synapse_scim.steps import EndSessions
+from synapse_scim.store import journal
+from tests.support.homeserver import LocalHomeserver
+
+pytestmark = pytest.mark.usefixtures("engine")
+
+ANN = "@ann:example.org"
+
+
+async def prepared(homeserver: LocalHomeserver, entry: journal.Entry) -> Application:
+    """Return SCIM on a homeserver where a write was left behind."""
+    application = build(Config(), homeserver.hs)
+    await application.maintenance.start()
+    await application.store.database.run("test_leave_behind", journal.write, ANN, entry, 0)
+    return application
+
+
+def creation(application: Application) -> Plan:
+    """Return what makes an account."""
+    now = application.store.gateway.now()
+    record = Record(
+        domain="default",
+        user_name="ann",
+        external_id=None,
+        attributes={},
+        threepids=frozenset(),
+        displayname="Ann",
+        created=now,
+        modified=now,
+    )
+    return Plan(record=record)
+
+
+async def test_a_creation_settles_what_was_left_behind(homeserver: LocalHomeserver) -> None:
+    """An unfinished write at the user ID of a new account is undone first."""
+    application = await prepared(homeserver, journal.Entry())
+    writer = application.store.writer
+
+    async with application.store.database.lock(ANN):
+        await writer.create("ann", creation(application), None)
+
+    assert await writer.unfinished() == []
+    assert await homeserver.hs.get_module_api().check_user_exists(ANN) == ANN
+
+
+async def test_what_cannot_be_finished_yet_makes_the_next_wait(homeserver: LocalHomeserver) -> None:
+    """Its steps must not be lost: whoever comes next is told to try again later."""
+
+    class NotNow:
+        def __init__(self, gateway: object) -> None:
+            self._gateway = gateway
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self._gateway, name)
+
+        async def finish(self, *_arguments: object) -> None:
+            raise Unavailable("not now")
+
+    application = await prepared(homeserver, journal.Entry(certain=True, final=(EndSessions(),)))
+    failing = build(Config(), homeserver.hs, gateway=NotNow(application.store.gateway))  # type: ignore[arg-type]
+
+    with pytest.raises(Unavailable, match="not finished yet"):
+        await failing.store.writer.recover(ANN)
+
+    assert await application.store.writer.unfinished() == [ANN]
+
+
+async def test_a_race_that_is_lost_is_run_again(homeserver: LocalHomeserver) -> None:
+    """A transaction that the database refuses because of another one's rows is tried once more, to see them."""
+    application = await prepared(homeserver, journal.Entry())
+    writer = application.store.writer
+    attempts: list[int] = []
+
+    def conflict(_txn: object) -> str:
+        attempts.append(1)
+        if len(attempts) == 1:
+            raise application.store.database.conflict("taken")
+        return "seen"
+
+    assert await writer._transaction("conflict", conflict) == "seen"
