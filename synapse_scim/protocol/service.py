@@ -64,7 +64,7 @@ LIST_RESPONSE = "urn:ietf:params:scim:api:messages:2.0:ListResponse"
 
 _READ_ONLY = "The server's configuration allows no changes ('read_only')"
 
-_match = lru_cache(maxsize=1024)(match)
+_match = lru_cache(maxsize=256)(match)
 """The library's routing, which a request asks several times where it leads."""
 
 _READS = frozenset({Operation.query, Operation.search, Operation.search_with_body})

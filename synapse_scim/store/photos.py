@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import cast
 
@@ -29,7 +30,7 @@ _LONGEST_PAUSE = timedelta(days=1)
 _ATTEMPTS = 12
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class Photos:
     """Stores and fetches photos.
 
@@ -44,6 +45,7 @@ class Photos:
     gateway: AccountGateway
     reader: AccountReader
     writer: Writer
+    _fetches: bool = attrs.field(default=False, init=False)
 
     async def stored(self, user_id: str, wanted: WantedUser, account: Account | None) -> WantedUser:
         """Return a wanted User whose `data:` photos are stored, and are `mxc:` ones by that.
@@ -90,10 +92,18 @@ class Photos:
         self.gateway.run_in_background("synapse_scim_photos", self.fetch_due)
 
     async def fetch_due(self) -> None:
-        """Fetch what has been ordered. A process that cannot store media leaves that to one that can."""
-        if not self.gateway.stores_photos:
+        """Fetch what has been ordered, one after the other. A process that cannot store media leaves it to others."""
+        if self._fetches or not self.gateway.stores_photos:
             return
-        for order in await self.database.run("synapse_scim_photos", photo_orders.due, self.gateway.now()):
+        self._fetches = True
+        try:
+            while orders := await self.database.run("synapse_scim_photos", photo_orders.due, self.gateway.now()):
+                await self._fetch_all(orders)
+        finally:
+            self._fetches = False
+
+    async def _fetch_all(self, orders: Iterable[Order]) -> None:
+        for order in orders:
             pause = min(_FIRST_PAUSE * 4**order.attempts, _LONGEST_PAUSE)
             # Before the attempt: however it ends, the order does not stand in the way of others.
             await self.database.run(
