@@ -95,11 +95,11 @@ class Columns:
         Args:
             text: The other SQL.
         """
-        # Once for each account, however often a filter asks for the name.
-        bearer = f"bearer.user_name_key = lower({self.reader.localpart_sql()}) AND s.user_id IS NULL"
+        # Once for each account that SCIM does not manage, however often a filter asks for the name.
+        name = f"CASE WHEN s.user_id IS NULL THEN lower({self.reader.localpart_sql()}) END"
         conditions = {
             "s": ("synapse_scim_users", "s.user_id = u.name"),
-            "bearer": ("synapse_scim_users", f"{bearer} AND bearer.user_id <> u.name"),
+            "bearer": ("synapse_scim_users", f"bearer.user_name_key = {name} AND bearer.user_id <> u.name"),
             "p": ("profiles", "p.full_user_id = u.name"),
             "c": ("synapse_scim_changes", "c.user_id = u.name"),
         }
