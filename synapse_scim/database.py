@@ -50,8 +50,13 @@ class Database(Protocol):
     def folded(self, expression: str) -> str:
         """Return the SQL that folds a text expression as comparisons without case do, beyond ASCII too."""
 
-    def prepare_search(self, txn: Transaction) -> None:
-        """Make a transaction ready for a statement that is long and finds little."""
+    def prepare_search(self, txn: Transaction, *, reads_all: bool) -> None:
+        """Make a transaction ready for a statement that is long and finds little.
+
+        Args:
+            txn: The transaction.
+            reads_all: Whether the statement may have to look at every account.
+        """
 
     async def run(
         self, name: str, function: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs

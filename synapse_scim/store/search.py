@@ -46,11 +46,13 @@ class Query:
         matches: A query of user_id and sort_value of all accounts that match.
         sorts: Whether sort_value orders them; else the user ID does.
         descending: Whether the order is turned round.
+        filters: Whether some accounts do not match.
     """
 
     matches: Sql
     sorts: bool
     descending: bool
+    filters: bool
 
     def order(self, *, backwards: bool) -> str:
         """Return the ORDER BY of the results: values first, then accounts without one, then by user ID."""
@@ -129,6 +131,7 @@ class Search:
             ).format(value, joined(" AND ", (Sql(shown, tuple(hidden)), *conditions))),
             sorts=binding is not None,
             descending=binding is not None and request.sort_order == SearchRequest.SortOrder.descending,
+            filters=request.filter is not None,
         )
 
     def _is_shown(self) -> str:
@@ -173,7 +176,7 @@ class Search:
     # -- Pages ----------------------------------------------------------------
 
     def _page_by_index(self, txn: Transaction, query: Query, request: SearchRequest[Any]) -> Page:
-        self.database.prepare_search(txn)
+        self.database.prepare_search(txn, reads_all=query.filters)
         offset = min(request.start_index_0 or 0, _LAST_INDEX)
         found = self._fetch(txn, query, None, backwards=False, limit=request.count, offset=offset)
         whole = request.count is None or len(found) < request.count
@@ -188,7 +191,7 @@ class Search:
     def _page_by_cursor(self, txn: Transaction, query: Query, where: _Position | None, count: int | None) -> Page:
         if count == 0:
             return Page(total=None, users=[])
-        self.database.prepare_search(txn)
+        self.database.prepare_search(txn, reads_all=query.filters)
         backwards = where is not None and where.backwards
         limit = None if count is None else count + 1
         beyond = query.beyond(where.key, backwards=backwards) if where else None
