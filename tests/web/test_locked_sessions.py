@@ -105,3 +105,13 @@ async def test_no_pusher_tells_a_locked_person(admin: Admin) -> None:
         assert "meanwhile" not in heard()
     finally:
         await port.stopListening()
+
+
+@pytest.mark.homeserver(config={"refreshable_access_token_lifetime": None})
+async def test_there_is_no_refreshing_where_synapse_has_none(admin: Admin) -> None:
+    """Where Synapse lets nobody renew a session, the module does not either."""
+    refused = await admin.synapse.request(
+        "POST", f"{CLIENT}/refresh", {"refresh_token": "syr_x"}, headers={"Authorization": None}
+    )
+
+    assert (refused.status, refused.json["errcode"]) == (404, "M_UNRECOGNIZED")
