@@ -20,6 +20,7 @@ from twisted.internet.task import LoopingCall
 from benchmarks.people import ENTERPRISE, USER
 from synapse_scim.homeserver.tokens import AccessTokens
 from synapse_scim.resources.credentials import bearer_token
+from synapse_scim.subject import Credential
 
 PATH = "/_floor"
 PROVIDER = "oidc-benchmark"
@@ -90,7 +91,7 @@ class Floor(DirectServeJsonResource):
         """Serve on a homeserver."""
         self._hs = api._hs
         super().__init__(clock=self._hs.get_clock())
-        self._tokens = AccessTokens(self._hs)
+        self._tokens = AccessTokens(self._hs, "all")
         self._pool = self._hs.get_datastores().main.db_pool
         self._strpos = (
             "instr" if self._hs.config.database.get_single_database().config["name"] == "sqlite3" else "strpos"
@@ -99,7 +100,7 @@ class Floor(DirectServeJsonResource):
         self._callbacks: dict[str, Any] = {}
 
     async def _async_render(self, request: SynapseRequest) -> None:
-        await self._tokens.server_admin(request, bearer_token(request))
+        await self._tokens.subject(request, Credential(token=bearer_token(request)))
         name = request.path.decode().removeprefix(PATH).strip("/").replace("-", "_")
         arguments = {key.decode(): values[0].decode() for key, values in (request.args or {}).items()}
         body = await getattr(self, f"answer_{name}")(request, **arguments)

@@ -13,7 +13,7 @@ from synapse_scim.config import DEFAULT_DOMAIN, Config, ConfigurationError
 from synapse_scim.homeserver import HomeServer, settings
 from synapse_scim.homeserver.database import HomeserverDatabase
 from synapse_scim.homeserver.gateway import SynapseAccounts
-from synapse_scim.homeserver.listeners import client_listeners
+from synapse_scim.homeserver.listeners import client_address, client_listeners
 from synapse_scim.homeserver.tokens import AccessTokens
 from synapse_scim.mapping.changes import Planner
 from synapse_scim.mapping.identifiers import fold
@@ -24,7 +24,7 @@ from synapse_scim.mapping.user import UserMapping
 from synapse_scim.protocol.handler import Handler
 from synapse_scim.protocol.provider import composed_user, is_attribute, provider
 from synapse_scim.protocol.service import Service
-from synapse_scim.resources.credentials import Credentials
+from synapse_scim.resources.credentials import Authority, Credentials
 from synapse_scim.resources.endpoint import Endpoint
 from synapse_scim.store.accounts import AccountReader
 from synapse_scim.store.columns import Columns
@@ -181,7 +181,7 @@ def build(
     endpoint = Endpoint(
         service=service,
         handler=handler,
-        credentials=Credentials(config=config, tokens=AccessTokens(hs)),
+        credentials=Credentials(authorities=_authorities(config, hs), address=client_address),
         listeners=client_listeners(hs),
         public_baseurl=accounts.public_baseurl,
         ready=maintenance.ready,
@@ -194,6 +194,11 @@ def build(
         endpoint=endpoint,
         maintenance=maintenance,
     )
+
+
+def _authorities(config: Config, hs: HomeServer) -> tuple[Authority, ...]:
+    """Return who knows the credentials that are accepted, in the order in which they are asked."""
+    return (AccessTokens(hs, config.visibility),) if config.admin_tokens else ()
 
 
 def _cursor_secret(config: Config, macaroon_secret: bytes) -> bytes:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Literal
 
 import attrs
 
-from synapse_scim.config import DEFAULT_DOMAIN, Adopt, Visibility
+from synapse_scim.config import DEFAULT_DOMAIN, Adopt, Rate, Visibility
 
 
 class Scope(StrEnum):
@@ -16,26 +17,49 @@ class Scope(StrEnum):
     users_write = "users:write"
 
 
+CredentialKind = Literal["access token", "client token", "basic", "jwt", "introspection"]
+"""What a caller proved who they are with (SPEC: who may call)."""
+
+
+@attrs.frozen(kw_only=True)
+class Credential:
+    """What a request shows to prove who makes it (RFC 6750 §2.1, RFC 7617 §2).
+
+    Attributes:
+        token: The bearer token, or the password of HTTP Basic.
+        name: The user name of HTTP Basic; `None` for a bearer token.
+        address: The IP address that the request comes from; empty if nothing tells.
+    """
+
+    token: str = attrs.field(repr=False)
+    name: str | None = None
+    address: str = ""
+
+
 @attrs.frozen(kw_only=True)
 class Subject:
     """An authenticated caller.
 
     Attributes:
-        name: How logs name the caller.
+        name: How logs, metrics and the audit name the caller.
+        credential: What the caller proved it with.
         user_id: The Matrix account whose token makes the request, if one does. `/Me` is this account, and SCIM never
             writes to it.
         scopes: What the credential is good for.
         domain: The provisioning domain: whose externalIds are unique together, and who may write an account.
         visibility: Which accounts the caller sees.
         adopt: Which accounts that SCIM did not make the caller may take over.
+        rate: How often the caller may ask.
     """
 
     name: str
+    credential: CredentialKind = "access token"
     user_id: str | None = None
     scopes: frozenset[Scope] = frozenset(Scope)
     domain: str = DEFAULT_DOMAIN
     visibility: Visibility = "all"
     adopt: Adopt = "verified"
+    rate: Rate = attrs.field(factory=Rate)
 
 
 class Unauthenticated(Exception):

@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from synapse import rest
+from synapse.http.site import XForwardedForRequest
+from twisted.web.server import Request
 
 from synapse_scim.homeserver.sessions import RefreshServlet
 
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
     from synapse.http.server import HttpServer
     from synapse.http.site import SynapseRequest
     from synapse.server import HomeServer
+
+FORWARDED = "X-Forwarded-For"
+"""The header in which proxies write for whom they ask."""
 
 Serve = Callable[["SynapseRequest"], Awaitable[None]]
 Register = Callable[["HttpServer"], None]
@@ -66,6 +71,17 @@ def _add_servlet(hs: HomeServer, register: Register) -> None:
 def _register_servlets(hs: HomeServer, http_server: HttpServer) -> None:
     for register in getattr(hs, _SERVLETS, ()):
         register(http_server)
+
+
+def client_address(request: SynapseRequest) -> str:
+    """Return the IP address that a request comes from.
+
+    That is the connection's, or where the listener trusts a proxy the last entry of `X-Forwarded-For`, which the proxy
+    wrote: Synapse takes the first one, which is the caller's word.
+    """
+    if isinstance(request, XForwardedForRequest) and (headers := request.requestHeaders.getRawHeaders(FORWARDED)):
+        return headers[-1].split(",")[-1].strip()
+    return getattr(Request.getClientAddress(request), "host", "")
 
 
 def client_listeners(hs: HomeServer) -> frozenset[str]:

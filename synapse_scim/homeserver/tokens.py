@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from synapse.api.errors import SynapseError
 
 from synapse_scim.accounts import Unavailable
-from synapse_scim.subject import Forbidden, Unauthenticated
+from synapse_scim.config import Visibility
+from synapse_scim.subject import Credential, Forbidden, Subject, Unauthenticated
 
 if TYPE_CHECKING:
     from synapse.http.site import SynapseRequest
@@ -18,19 +19,26 @@ if TYPE_CHECKING:
 class AccessTokens:
     """Finds out whose access token makes a request."""
 
-    def __init__(self, hs: HomeServer) -> None:
-        """Use a homeserver's tokens."""
+    def __init__(self, hs: HomeServer, visibility: Visibility) -> None:
+        """Use a homeserver's tokens.
+
+        Args:
+            hs: The homeserver.
+            visibility: Which accounts its administrators see.
+        """
+        self._visibility = visibility
         self._auth = hs.get_auth()
         self._store = hs.get_datastores().main
 
-    async def server_admin(self, request: SynapseRequest, token: str) -> str:
-        """Return the user ID of the server admin whose token this is.
+    async def subject(self, request: SynapseRequest, credential: Credential) -> Subject | None:
+        """Return the server admin whose token this is.
 
         Raises:
             Unauthenticated: Nobody's token, or one that is no longer valid.
             Forbidden: Somebody's who does not administer the server, or is restricted.
             Unavailable: Nobody can tell at the moment.
         """
+        token = credential.token
         # Synapse wants the scheme in this spelling, while RFC 9110 §11.1 leaves its case to the client.
         request.requestHeaders.setRawHeaders(b"Authorization", [b"Bearer " + token.encode()])
         try:
@@ -49,4 +57,4 @@ class AccessTokens:
             raise Forbidden("The account of this access token is restricted")
         if not await self._auth.is_server_admin(requester):
             raise Forbidden("This access token does not belong to a server administrator")
-        return user_id
+        return Subject(name=user_id, user_id=user_id, visibility=self._visibility, adopt="any")

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import attrs
 from scim2_models import ForbiddenException, UnauthorizedException
 from synapse.module_api import SynapseRequest
 
-from synapse_scim.config import Config
-from synapse_scim.subject import Forbidden, Subject, Unauthenticated
+from synapse_scim.subject import Credential, Forbidden, Subject, Unauthenticated
 
 
-class TokenAuthority(Protocol):
-    """Knows the homeserver's access tokens. Implemented by `synapse_scim.homeserver`."""
+class Authority(Protocol):
+    """Knows the credentials of one kind."""
 
-    async def server_admin(self, request: SynapseRequest, token: str) -> str:
-        """Return the user ID of the server admin whose token this is.
+    async def subject(self, request: SynapseRequest, credential: Credential) -> Subject | None:
+        """Return whose credential this is; `None` if it is not of this kind, and another authority may know it.
 
         Raises:
-            Unauthenticated: Nobody's token.
-            Forbidden: Somebody's who may not use SCIM.
+            Unauthenticated: It is of this kind, and nobody's or no longer valid.
+            Forbidden: It is somebody's who may not use SCIM.
         """
 
 
@@ -29,12 +29,12 @@ class Credentials:
     """Accepts the credentials that the configuration allows (RFC 7644 §2).
 
     Attributes:
-        config: Which those are, and what a caller sees.
-        tokens: The homeserver's access tokens.
+        authorities: Who knows them, in the order in which they are asked.
+        address: Returns the IP address that a request comes from.
     """
 
-    config: Config
-    tokens: TokenAuthority
+    authorities: Sequence[Authority]
+    address: Callable[[SynapseRequest], str]
 
     async def subject(self, request: SynapseRequest) -> Subject:
         """Return who makes a request.
@@ -44,17 +44,15 @@ class Credentials:
             ForbiddenException: Somebody who may not.
         """
         try:
-            return await self._server_admin(request, bearer_token(request))
+            credential = Credential(token=bearer_token(request), address=self.address(request))
+            for authority in self.authorities:
+                if subject := await authority.subject(request, credential):
+                    return subject
         except Unauthenticated as error:
             raise UnauthorizedException(detail=str(error)) from error
         except Forbidden as error:
             raise ForbiddenException(detail=str(error)) from error
-
-    async def _server_admin(self, request: SynapseRequest, token: str) -> Subject:
-        if not self.config.admin_tokens:
-            raise Unauthenticated("The token is not known")
-        user_id = await self.tokens.server_admin(request, token)
-        return Subject(name=user_id, user_id=user_id, visibility=self.config.visibility, adopt="any")
+        raise UnauthorizedException(detail="The token is not known")
 
 
 def bearer_token(request: SynapseRequest) -> str:

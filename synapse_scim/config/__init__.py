@@ -1,0 +1,41 @@
+"""The module's configuration: names, defaults and rules."""
+
+from synapse_scim.config.parsing import TEMPLATES, parse
+from synapse_scim.config.schema import SCHEMA, ConfigurationError
+from synapse_scim.config.settings import (
+    DEFAULT_DOMAIN,
+    Adopt,
+    Config,
+    Deleted,
+    Guard,
+    Inactive,
+    Limits,
+    Password,
+    Photos,
+    Rate,
+    RoomSuccession,
+    Sso,
+    Threepids,
+    Visibility,
+)
+
+__all__ = [
+    "DEFAULT_DOMAIN",
+    "SCHEMA",
+    "TEMPLATES",
+    "Adopt",
+    "Config",
+    "ConfigurationError",
+    "Deleted",
+    "Guard",
+    "Inactive",
+    "Limits",
+    "Password",
+    "Photos",
+    "Rate",
+    "RoomSuccession",
+    "Sso",
+    "Threepids",
+    "Visibility",
+    "parse",
+]

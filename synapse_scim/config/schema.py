@@ -1,0 +1,108 @@
+"""What the configuration may look like, and what is said about one that does not."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any, cast
+
+import jsonschema
+
+
+class ConfigurationError(Exception):
+    """A setting is wrong. Neither the message nor the path shows a value, since a value may be a secret.
+
+    Attributes:
+        path: The keys that lead to the setting, from the module's `config` on.
+    """
+
+    def __init__(self, path: tuple[str, ...], message: str) -> None:
+        """Name the setting and what is wrong with it."""
+        super().__init__(message)
+        self.path = path
+
+
+def _section(**properties: Any) -> dict[str, Any]:
+    return {"type": "object", "additionalProperties": False, "properties": properties}
+
+
+_BOOLEAN = {"type": "boolean"}
+_TEXT = {"type": "string", "minLength": 1}
+_TEXT_OR_NULL = {"type": ["string", "null"], "minLength": 1}
+_COUNT = {"type": "integer", "minimum": 1}
+_NUMBER = {"type": "integer", "minimum": 0}
+_SIZE = {"type": ["integer", "string"], "minimum": 1}
+_DURATION = {"type": ["integer", "string"], "minimum": 0}
+
+SCHEMA: Mapping[str, Any] = _section(
+    stable_prefix=_BOOLEAN,
+    unstable_prefix=_BOOLEAN,
+    read_only=_BOOLEAN,
+    admin_tokens=_BOOLEAN,
+    localpart=_TEXT_OR_NULL,
+    localpart_taken={"enum": ["number", "refuse"]},
+    display_name=_TEXT_OR_NULL,
+    threepids=_section(email=_BOOLEAN, msisdn=_BOOLEAN, phone_region=_TEXT_OR_NULL),
+    visibility={"enum": ["all", "managed", "own"]},
+    adopt={"enum": ["verified", "any", "never"]},
+    protected={"type": "array", "items": _TEXT},
+    sso=_section(idp_id=_TEXT_OR_NULL, domains={"type": "object", "additionalProperties": _TEXT}),
+    password=_section(end_sessions=_BOOLEAN),
+    profile_fields={"type": "object", "additionalProperties": _TEXT},
+    inactive=_section(deactivate_after=_DURATION, end_sessions=_BOOLEAN),
+    deleted=_section(deactivate_after=_DURATION, erase=_BOOLEAN, revive_within=_DURATION, forget_after=_DURATION),
+    guard=_section(window=_DURATION, max={"type": ["integer", "string", "null"], "minimum": 0}, at_least=_NUMBER),
+    room_succession=_section(enabled=_BOOLEAN, successor=_TEXT_OR_NULL),
+    photos=_section(fetch=_BOOLEAN, max_size=_SIZE),
+    reconcile=_DURATION,
+    allow_synapse_indexes=_BOOLEAN,
+    limits=_section(
+        page_size=_COUNT, bulk_operations=_COUNT, body_size=_SIZE, bulk_body_size=_SIZE, filter_length=_SIZE
+    ),
+    cursor_secret_path=_TEXT_OR_NULL,
+)
+"""The JSON Schema of the configuration. A key that it lacks stops the start."""
+
+
+def check(raw: Mapping[str, Any]) -> None:
+    """Check that a configuration has the form that the schema asks for.
+
+    Raises:
+        ConfigurationError: It has not.
+    """
+    error = jsonschema.exceptions.best_match(jsonschema.Draft7Validator(SCHEMA).iter_errors(raw))
+    if error is not None:
+        raise _explained(error)
+
+
+_TYPES = {
+    "array": "a list",
+    "boolean": "true or false",
+    "integer": "a whole number",
+    "null": "null",
+    "object": "a mapping of keys to values",
+    "string": "a string",
+}
+
+
+def _explained(error: jsonschema.ValidationError) -> ConfigurationError:
+    """Say what a rule of the schema means, in words that quote no value."""
+    path = tuple(f"<item {part}>" if isinstance(part, int) else str(part) for part in error.absolute_path)
+    rule: Any = error.validator_value
+    schema: Any = error.schema
+    match error.validator:
+        case "additionalProperties":
+            known = schema["properties"]
+            unknown = min(str(key) for key in cast("Mapping[str, Any]", error.instance) if key not in known)
+            close = difflib.get_close_matches(unknown, known, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else f"; known here are {', '.join(sorted(known))}"
+            return ConfigurationError((*path, unknown), f"is not a setting that this version knows{hint}")
+        case "type":
+            names = [rule] if isinstance(rule, str) else rule
+            return ConfigurationError(path, f"must be {' or '.join(_TYPES[name] for name in names)}")
+        case "enum":
+            return ConfigurationError(path, f"must be one of {', '.join(rule)}")
+        case "minimum":
+            return ConfigurationError(path, f"must be at least {rule}")
+        case _:
+            return ConfigurationError(path, "must not be empty")

@@ -1,0 +1,151 @@
+"""The settings: their names, defaults and meaning."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Literal
+
+import attrs
+import jinja2
+
+Adopt = Literal["verified", "any", "never"]
+Visibility = Literal["all", "managed", "own"]
+
+DEFAULT_DOMAIN = "default"
+"""The provisioning domain of clients that name none."""
+
+
+@attrs.frozen(kw_only=True)
+class Threepids:
+    """Which attributes become third-party identifiers, and the country of national phone numbers."""
+
+    email: bool = True
+    msisdn: bool = True
+    phone_region: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Sso:
+    """Which single sign-on provider knows the people by their externalId, for each provisioning domain."""
+
+    providers: Mapping[str, str] = attrs.field(factory=dict)
+
+
+@attrs.frozen(kw_only=True)
+class Password:
+    """What a new password does to the sessions."""
+
+    end_sessions: bool = True
+
+
+@attrs.frozen(kw_only=True)
+class Inactive:
+    """What becomes of people whom the client disables.
+
+    Attributes:
+        deactivate_after: How long they stay locked until they are deactivated; `None` for ever.
+        end_sessions: Whether their devices are deleted at once.
+    """
+
+    deactivate_after: timedelta | None = timedelta(days=30)
+    end_sessions: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class Deleted:
+    """What becomes of people whom the client deletes.
+
+    Attributes:
+        deactivate_after: How long they stay locked until they are deactivated.
+        erase: Whether the homeserver erases what they said.
+        revive_within: How long a new user with the same externalId gets the old account back.
+        forget_after: How long what is recorded of somebody who left is kept.
+    """
+
+    deactivate_after: timedelta = timedelta(0)
+    erase: bool = False
+    revive_within: timedelta = timedelta(days=90)
+    forget_after: timedelta = timedelta(days=365)
+
+
+@attrs.frozen(kw_only=True)
+class Guard:
+    """How many people may be disabled or deleted within a time.
+
+    Attributes:
+        window: The time.
+        share: The most, as a share of those who were active when it began; `None` if `count` says it.
+        count: The most, as a number; with neither there is no guard.
+        at_least: As many may go whatever the most is.
+    """
+
+    window: timedelta = timedelta(hours=1)
+    share: float | None = 0.2
+    count: int | None = None
+    at_least: int = 20
+
+
+@attrs.frozen(kw_only=True)
+class RoomSuccession:
+    """Who takes over the rooms whose last administrator leaves: the manager, else a successor for all."""
+
+    enabled: bool = False
+    successor: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Photos:
+    """Whether photos are fetched for avatars, and how large one may be, in bytes."""
+
+    fetch: bool = True
+    max_size: int = 5 * 1024 * 1024
+
+
+@attrs.frozen(kw_only=True)
+class Limits:
+    """How much one request may ask for. Sizes are in bytes."""
+
+    page_size: int = 1000
+    bulk_operations: int = 1000
+    body_size: int = 1024 * 1024
+    bulk_body_size: int = 4 * 1024 * 1024
+    filter_length: int = 8 * 1024
+
+
+@attrs.frozen(kw_only=True)
+class Rate:
+    """How many operations a client may ask of each process: so many a second, and so many at once after a pause."""
+
+    per_second: float = 50
+    burst_count: int = 500
+
+
+@attrs.frozen(kw_only=True)
+class Config:
+    """The settings, checked and with their defaults; `docs/configuration.md` describes each."""
+
+    stable_prefix: bool = True
+    unstable_prefix: bool = True
+    read_only: bool = False
+    admin_tokens: bool = True
+    localpart: jinja2.Template | None = None
+    localpart_taken: Literal["number", "refuse"] = "number"
+    display_name: jinja2.Template | None = None
+    threepids: Threepids = attrs.field(factory=Threepids)
+    visibility: Visibility = "all"
+    adopt: Adopt = "verified"
+    protected: tuple[re.Pattern[str], ...] = ()
+    sso: Sso = attrs.field(factory=Sso)
+    password: Password = attrs.field(factory=Password)
+    profile_fields: Mapping[str, str] = attrs.field(factory=dict)
+    inactive: Inactive = attrs.field(factory=Inactive)
+    deleted: Deleted = attrs.field(factory=Deleted)
+    guard: Guard = attrs.field(factory=Guard)
+    room_succession: RoomSuccession = attrs.field(factory=RoomSuccession)
+    photos: Photos = attrs.field(factory=Photos)
+    reconcile: timedelta = timedelta(minutes=10)
+    allow_synapse_indexes: bool = False
+    limits: Limits = attrs.field(factory=Limits)
+    cursor_secret_path: str | None = None
