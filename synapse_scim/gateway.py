@@ -2,29 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
 from typing import ParamSpec, Protocol, TypeVar
 
+import attrs
+
 from synapse_scim.accounts import Belongings
 from synapse_scim.database import Transaction
-from synapse_scim.steps import DatabaseChange, FinalChange, ProfileChange
+from synapse_scim.steps import DatabaseChange, FinalChange, ProfileChange, SetPassword
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+@attrs.frozen(kw_only=True)
+class Registration:
+    """An account to be registered.
+
+    Attributes:
+        localpart: The localpart of its user ID.
+        displayname: What it is called, if the birthmark is not its name for now.
+        birthmark: What `AccountGateway.birthmark` tells of the account from its registration on, until it is shown. No
+            other account bears it, so that it tells whose registration made the account.
+        password_hash: The hash with which Synapse registers it.
+        final: What takes the birthmark away, before the account is shown.
+    """
+
+    localpart: str
+    displayname: str
+    birthmark: str
+    password_hash: str | None = attrs.field(default=None, repr=False)
+    final: tuple[FinalChange, ...] = ()
 
 
 class AccountGateway(Protocol):
     """What the module asks of the homeserver. Implemented by `synapse_scim.homeserver`.
 
     Every coroutine raises an `AccountError` where the homeserver refuses, and nothing of the homeserver's own.
+
+    Attributes:
+        server_name: The homeserver's name.
+        public_baseurl: Where clients reach it.
+        stores_photos: Whether this process has the media repository.
+        hidden_user_ids: Accounts of the homeserver itself, such as that of its notices.
+        registers_in_steps: Whether steps that may be refused follow a registration. One that is interrupted is then
+            given up; otherwise it is completed.
     """
 
     server_name: str
     public_baseurl: str
-    passwords_enabled: bool
     stores_photos: bool
     hidden_user_ids: frozenset[str]
+    registers_in_steps: bool
+
+    @property
+    def passwords_enabled(self) -> bool:
+        """Whether people may have passwords, as far as that is known now."""
+
+    async def prepare(self) -> None:
+        """Find out what cannot be known without asking. Called at the start, and every now and then; never fails."""
+
+    async def ensure_writable(self, user_id: str) -> None:
+        """Check that an account can be written to, where it belongs to somebody else than Synapse.
+
+        Raises:
+            AccountProtected: It must not be.
+            AccountChangeRefused: Its owner does not know it.
+            Unavailable: Its owner does not answer.
+        """
 
     def now(self) -> datetime:
         """Return the current time, in UTC, to the millisecond."""
@@ -35,10 +81,17 @@ class AccountGateway(Protocol):
     def to_email(self, address: str) -> str:
         """Return the canonical form of an e-mail address, or raise `ValueError`."""
 
-    async def register(self, localpart: str, displayname: str, password_hash: str) -> None:
+    def registration(self, localpart: str, displayname: str, password: SetPassword | None) -> Registration:
+        """Return how an account is registered that will have a password, or none."""
+
+    async def register(self, registration: Registration, former: str | None = None) -> None:
         """Register an account; all of Synapse's checks and callbacks run.
 
         A callback of another module may fail after the account was made: an exception proves nothing.
+
+        Args:
+            registration: The account.
+            former: The birthmark of an account of that name that was registered and given up; it is taken over.
 
         Raises:
             UserIdTaken: An account has the localpart.
@@ -46,15 +99,25 @@ class AccountGateway(Protocol):
             AccountChangeRefused: A spam checker or another rule refused.
         """
 
-    async def hash_password(self, password: str) -> str:
-        """Return the hash that Synapse keeps of a password.
+    def birthmark(self, txn: Transaction, user_id: str) -> str | None:
+        """Return what tells by whose registration an account was made."""
+
+    async def give_up(self, user_id: str) -> None:
+        """Leave nothing to an account whose registration is given up, and let nobody open it. Repeating does no harm.
+
+        Raises:
+            Unavailable: That cannot be done now.
+        """
+
+    async def prepare_password(self, password: str) -> SetPassword:
+        """Return the step that gives an account a password.
 
         Raises:
             InvalidPassword: The homeserver's password policy refuses it.
         """
 
     async def has_password(self, user_id: str, password: str) -> bool:
-        """Tell whether an account's password is this one."""
+        """Tell whether an account's password, as far as Synapse knows, is this one."""
 
     def apply(self, txn: Transaction, user_id: str, change: DatabaseChange) -> None:
         """Make one change within a database transaction.
@@ -62,6 +125,19 @@ class AccountGateway(Protocol):
         Raises:
             ThreepidTaken: Another account owns the identifier.
             ExternalIdTaken: Another account has the subject.
+        """
+
+    def elsewhere(self, changes: Iterable[DatabaseChange]) -> tuple[DatabaseChange, ...]:
+        """Return those of some changes that are to be made outside of the database as well, in the same order."""
+
+    async def change_elsewhere(self, user_id: str, change: DatabaseChange) -> None:
+        """Make a change where the account belongs, which is not the database. Repeating it does no harm.
+
+        Raises:
+            ThreepidTaken: Another account owns the identifier.
+            ExternalIdTaken: Another account has the subject.
+            InvalidPassword: The password is refused.
+            Unavailable: It cannot be made now; nobody knows whether it was.
         """
 
     def belongings(self, txn: Transaction, user_id: str) -> Belongings:

@@ -43,14 +43,23 @@ class SetLocked:
 
 
 @attrs.frozen
-class SetPasswordHash:
-    """Replace the password by its bcrypt hash, or leave the account without one."""
+class SetPassword:
+    """Replace the password, or leave the account without one. It cannot be undone, and is never recorded.
+
+    Attributes:
+        password_hash: What Synapse keeps of it.
+        password: The password itself, where somebody else than Synapse has to be told.
+    """
 
     password_hash: str | None = attrs.field(repr=False)
+    password: str | None = attrs.field(default=None, repr=False)
 
 
-DatabaseChange = AddThreepid | RemoveThreepid | AddExternalId | RemoveExternalId | SetLocked | SetPasswordHash
-"""A change that is part of the transaction in which it is recorded."""
+DatabaseChange = AddThreepid | RemoveThreepid | AddExternalId | RemoveExternalId | SetLocked | SetPassword
+"""A change that is part of the transaction in which it is recorded.
+
+Where the accounts belong to somebody else than Synapse, it is made there as well (`AccountGateway.elsewhere`).
+"""
 
 
 @attrs.frozen(kw_only=True)
@@ -124,8 +133,16 @@ class AnnounceThreepids:
     notify_by_email: bool = False
 
 
+@attrs.frozen
+class Elsewhere:
+    """Make where the accounts belong what has been made in the database."""
+
+    step: DatabaseChange
+
+
 FinalChange = (
     SetProfileField
+    | Elsewhere
     | EndSessions
     | RemovePushers
     | RestorePushers

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
@@ -31,20 +31,24 @@ from synapse_scim.accounts import (
 )
 from synapse_scim.config import Photos
 from synapse_scim.database import Transaction
+from synapse_scim.gateway import Registration
 from synapse_scim.homeserver.departures import Departures
 from synapse_scim.homeserver.media import MediaRepository, PhotoRefused, PhotoUnavailable
+from synapse_scim.homeserver.passwords import digest, nobodys_hash
 from synapse_scim.steps import (
     AddExternalId,
     AddThreepid,
     AnnounceThreepids,
     DatabaseChange,
     Deactivate,
+    Elsewhere,
     EndSessions,
     FinalChange,
     ProfileChange,
     RemoveExternalId,
     RemoveThreepid,
     SetLocked,
+    SetPassword,
     SetProfileField,
 )
 
@@ -86,9 +90,14 @@ class SynapseAccounts:
         self.stores_photos = self._media.is_here
         self.server_name = hs.hostname
         self.public_baseurl: str = hs.config.server.public_baseurl
-        self.passwords_enabled = self._auth.can_change_password()
+        self.registers_in_steps = False
         notices = hs.config.servernotices.server_notices_mxid
         self.hidden_user_ids = frozenset({notices} if notices else ())
+
+    @property
+    def passwords_enabled(self) -> bool:
+        """Whether Synapse's configuration has local passwords."""
+        return self._auth.can_change_password()
 
     def now(self) -> datetime:
         """Return the current time."""
@@ -102,13 +111,39 @@ class SynapseAccounts:
         """Return the canonical form of an e-mail address."""
         return validate_email(address)
 
-    async def register(self, localpart: str, displayname: str, password_hash: str) -> None:
+    async def prepare(self) -> None:
+        """Do nothing: all is known from the configuration."""
+
+    async def ensure_writable(self, user_id: str) -> None:
+        """Do nothing: accounts are Synapse's."""
+
+    def registration(self, localpart: str, displayname: str, password: SetPassword | None) -> Registration:
+        """Return how an account is registered: the hash of its password, or one that is nobody's, tells it is ours."""
+        password_hash = (password and password.password_hash) or nobodys_hash()
+        return Registration(
+            localpart=localpart,
+            displayname=displayname,
+            birthmark=digest(password_hash),
+            password_hash=password_hash,
+        )
+
+    def birthmark(self, txn: Transaction, user_id: str) -> str | None:
+        """Return the digest of the password hash."""
+        txn.execute("SELECT password_hash FROM users WHERE name = ?", (user_id,))
+        row = txn.fetchone()
+        return digest(row[0]) if row and row[0] is not None else None
+
+    async def give_up(self, user_id: str) -> None:
+        """Do nothing: registrations are completed."""
+
+    async def register(self, registration: Registration, former: str | None = None) -> None:
         """Register an account."""
+        localpart = registration.localpart
         try:
             await self._hs.get_registration_handler().register_user(
                 localpart=localpart,
-                password_hash=password_hash,
-                default_display_name=displayname,
+                password_hash=registration.password_hash,
+                default_display_name=registration.displayname,
                 by_admin=True,
                 approved=True,
             )
@@ -128,13 +163,13 @@ class SynapseAccounts:
             with account_errors():
                 raise
 
-    async def hash_password(self, password: str) -> str:
+    async def prepare_password(self, password: str) -> SetPassword:
         """Hash a password, in a thread."""
         try:
             self._hs.get_password_policy_handler().validate_password(password)
         except SynapseError as error:
             raise InvalidPassword(f"'password' is refused by the server's policy: {error.msg}") from error
-        return await self._auth.hash(password)
+        return SetPassword(await self._auth.hash(password))
 
     async def has_password(self, user_id: str, password: str) -> bool:
         """Compare a password with the stored one, in a thread."""
@@ -218,6 +253,13 @@ class SynapseAccounts:
 
     # -- Changes of their own -------------------------------------------------
 
+    def elsewhere(self, _changes: Iterable[DatabaseChange]) -> tuple[DatabaseChange, ...]:
+        """Return nothing: the database is where the accounts are."""
+        return ()
+
+    async def change_elsewhere(self, user_id: str, change: DatabaseChange) -> None:
+        """Do nothing."""
+
     def belongings(self, txn: Transaction, user_id: str) -> Belongings:
         """Return what an account has that off-boarding takes away."""
         return self._departures.belongings(txn, user_id)
@@ -297,6 +339,8 @@ class SynapseAccounts:
                     await self._store.set_user_locked_status(user_id, locked=False)
                 case AnnounceThreepids():
                     await self._announce(user_id, change)
+                case Elsewhere(step):
+                    await self.change_elsewhere(user_id, step)
                 case _:
                     await self._departures.finish(user_id, change)
 

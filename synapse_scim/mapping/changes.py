@@ -31,7 +31,7 @@ from synapse_scim.steps import (
     RemoveThreepid,
     RestorePushers,
     SetLocked,
-    SetPasswordHash,
+    SetPassword,
 )
 
 
@@ -179,7 +179,7 @@ class Planner:
         *,
         domain: str,
         unavailable: frozenset[Threepid],
-        password: SetPasswordHash | None,
+        password: SetPassword | None,
         now: datetime,
         belongings: Belongings | None = None,
     ) -> Plan:

@@ -24,6 +24,7 @@ from synapse_scim.gateway import AccountGateway
 from synapse_scim.mapping.changes import Planner
 from synapse_scim.mapping.identifiers import fold, numbered, wanted_localpart
 from synapse_scim.mapping.wanted import WantedUser
+from synapse_scim.steps import SetPassword
 from synapse_scim.store import journal
 from synapse_scim.store.accounts import AccountReader, placeholders
 from synapse_scim.store.historical import HistoricalUserIds
@@ -106,7 +107,7 @@ class Creation:
             AccountError: The names are taken, or the homeserver refuses; nothing is left behind.
         """
         localpart = wanted_localpart(wanted.as_user(), self.config.localpart, self.gateway.to_localpart)
-        password_hash: str | None = None
+        password: SetPassword | None = None
         unavailable: frozenset[Threepid] | None = None
         for _ in range(RACES_LOST):
             found = await self.database.run("synapse_scim_find", self._find, wanted, domain, localpart)
@@ -119,10 +120,10 @@ class Creation:
             if found.existing is not None and found.existing.record is None:
                 return found.existing.user_id, Origin.existing
             chosen = self._choose(localpart, found)
-            if wanted.password is not None and password_hash is None:
-                password_hash = await self.gateway.hash_password(wanted.password)
+            if wanted.password is not None and password is None:
+                password = await self.gateway.prepare_password(wanted.password)
             try:
-                return await self._register(chosen, wanted, domain, found.unavailable, password_hash), Origin.new
+                return await self._register(chosen, wanted, domain, found.unavailable, password), Origin.new
             except UserIdTaken:
                 continue
             except ThreepidTaken:
@@ -149,13 +150,13 @@ class Creation:
         wanted: WantedUser,
         domain: str,
         unavailable: frozenset[Threepid],
-        password_hash: str | None,
+        password: SetPassword | None,
     ) -> str:
         user_id = f"@{localpart}:{self.gateway.server_name}"
         async with self.database.lock(user_id):
             wanted = await self.photos.stored(user_id, wanted, None)
             plan = self.planner.creation(wanted, domain=domain, unavailable=unavailable, now=self.gateway.now())
-            await self.writer.create(localpart, plan, password_hash)
+            await self.writer.create(localpart, plan, password)
             if plan.fetch is not None:
                 self.photos.fetch_soon()
         return user_id
@@ -204,12 +205,16 @@ class Creation:
         return next((candidate for candidate in candidates if self._user_id(candidate) not in taken), None)
 
     def _registered(self, txn: Transaction, user_ids: Sequence[str]) -> set[Any]:
-        """Return those of some user IDs that accounts have, or are getting, in whatever case."""
+        """Return those of some user IDs that accounts have, or are getting, in whatever case.
+
+        Accounts whose registration was given up do not count.
+        """
         marks = placeholders(user_ids)
         txn.execute(
             f"SELECT name FROM users WHERE name IN ({marks})"
-            f" UNION SELECT user_id FROM synapse_scim_users WHERE user_id IN ({marks})",
-            tuple(chain(user_ids, user_ids)),
+            f" UNION SELECT user_id FROM synapse_scim_users WHERE user_id IN ({marks})"
+            f" EXCEPT SELECT user_id FROM synapse_scim_users WHERE user_id IN ({marks}) AND state = 'given_up'",
+            tuple(chain(user_ids, user_ids, user_ids)),
         )
         return {row[0] for row in txn.fetchall()}.union(filter(self.historical.like, user_ids))
 

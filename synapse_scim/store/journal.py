@@ -20,6 +20,7 @@ from synapse_scim.steps import (
     RemoveExternalId,
     RemoveThreepid,
     SetLocked,
+    SetPassword,
 )
 from synapse_scim.store.serialization import from_json, to_json
 
@@ -29,8 +30,10 @@ class Entry:
     """A write that has begun. It holds no passwords.
 
     Attributes:
-        birthmark: The SHA-256 digest, hexadecimal, of the password hash that the account is registered with; `None`
-            for an account that exists. An account that bears it is ours, and then the write is certain.
+        birthmark: What the account bears from its registration on (`AccountGateway.birthmark`); `None` for an account
+            that exists. An account that bears it is ours.
+        former_birthmark: What it bears before that, if it was registered and given up once.
+        born: All steps of the registration have been taken, so that the account is completed whatever it bears.
         passwordless: The account shall have no password; the one that it is registered with is nobody's.
         certain: The write is beyond undoing: what remains is to finish it.
         former: The columns of the record before the write; `None` if there was none.
@@ -42,6 +45,8 @@ class Entry:
     """
 
     birthmark: str | None = None
+    former_birthmark: str | None = None
+    born: bool = False
     passwordless: bool = False
     certain: bool = False
     former: tuple[Any, ...] | None = None
@@ -67,6 +72,16 @@ def opposite(change: DatabaseChange) -> DatabaseChange:
             return SetLocked(not locked)
         case _:
             raise TypeError(f"{type(change).__name__} cannot be undone")
+
+
+def opposites(changes: tuple[DatabaseChange, ...]) -> tuple[DatabaseChange, ...]:
+    """Return what takes changes back, in the order in which that is done, but for passwords."""
+    return tuple(opposite(change) for change in reversed(changes) if not isinstance(change, SetPassword))
+
+
+def opposite_profile(change: ProfileChange) -> ProfileChange:
+    """Return the change of the profile that takes another back."""
+    return attrs.evolve(change, value=change.former, former=change.value)
 
 
 def write(txn: Transaction, user_id: str, entry: Entry, started_ts_ms: int) -> None:

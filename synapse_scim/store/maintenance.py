@@ -95,6 +95,8 @@ class Maintenance:
                     await self._writer.recover(user_id)
             except AccountError as error:
                 logger.warning("An interrupted write to %s waits for the next attempt: %s", user_id, error)
+        records, now = self._writer.records, self._writer.gateway.now()
+        await self._database.run("synapse_scim_given_up", records.forget_given_up, now)
         await self._leavers.deactivate_due()
         await self._leavers.forget_old()
 

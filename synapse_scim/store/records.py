@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import attrs
@@ -32,6 +32,9 @@ _COLUMNS = (
     "revision",
 )
 """As `columns_of` gives them."""
+
+_EXPECTED = timedelta(days=1)
+"""For how long a registration that was sent off, and not answered, may yet happen."""
 
 
 @attrs.frozen(kw_only=True)
@@ -140,6 +143,38 @@ class Records:
             self.insert(txn, user_id, "active", record_of(former))
         if buried:
             self._hide(txn, user_id)
+
+    @staticmethod
+    def give_up(txn: Transaction, user_id: str, birthmark: str) -> None:
+        """Hide an account that was registered and never shown, and free its names.
+
+        The next User of that user ID takes the account over, which the birthmark tells from one of somebody else's.
+        """
+        txn.execute(
+            "UPDATE synapse_scim_users SET state = 'given_up', user_name_key = NULL, external_id = NULL,"
+            " user_name = '', attributes = '{}', threepids = '[]', displayname = ?, avatar_url = NULL, photo = NULL"
+            " WHERE user_id = ?",
+            (birthmark, user_id),
+        )
+        txn.execute("DELETE FROM synapse_scim_values WHERE user_id = ?", (user_id,))
+
+    @staticmethod
+    def given_up(txn: Transaction, user_id: str) -> str | None:
+        """Return the birthmark of an account whose registration was given up."""
+        txn.execute("SELECT displayname FROM synapse_scim_users WHERE user_id = ? AND state = 'given_up'", (user_id,))
+        row = txn.fetchone()
+        return row[0] if row else None
+
+    @staticmethod
+    def forget_given_up(txn: Transaction, now: datetime) -> None:
+        """Drop what `give_up` left where somebody else has that user ID, or nobody has had it for a day."""
+        txn.execute(
+            "DELETE FROM synapse_scim_users WHERE state = 'given_up' AND (EXISTS (SELECT 1 FROM users u LEFT JOIN"
+            " profiles p ON p.full_user_id = u.name WHERE u.name = synapse_scim_users.user_id"
+            " AND COALESCE(p.displayname, '') <> synapse_scim_users.displayname)"
+            " OR (modified_ts < ? AND NOT EXISTS (SELECT 1 FROM users u WHERE u.name = synapse_scim_users.user_id)))",
+            (ts_ms(now - _EXPECTED),),
+        )
 
     @staticmethod
     def forget(txn: Transaction, user_id: str) -> None:

@@ -17,7 +17,8 @@ INDEXED_LENGTH = 128
 
 STEPS: tuple[tuple[str, ...], ...] = (
     (
-        # One row for each account that SCIM made or adopted. `state` is pending (being made), active or deleted.
+        # One row for each account that SCIM made or adopted. `state` is pending (being made), active, deleted,
+        # or given_up (registered, never shown, see Records.give_up).
         # user_name_key is the userName without case; a deleted account gives its names up, so they are NULL then.
         """
         CREATE TABLE IF NOT EXISTS synapse_scim_users (

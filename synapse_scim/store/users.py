@@ -26,7 +26,7 @@ from synapse_scim.gateway import AccountGateway
 from synapse_scim.mapping.changes import Plan, Planner
 from synapse_scim.mapping.user import UserMapping, is_made_of_photo
 from synapse_scim.mapping.wanted import WantedUser
-from synapse_scim.steps import SetPasswordHash
+from synapse_scim.steps import SetPassword
 from synapse_scim.store import journal
 from synapse_scim.store.accounts import AccountReader
 from synapse_scim.store.creation import RACES_LOST, Creation, Origin, identifiers_of_others
@@ -132,6 +132,7 @@ class UserStorage(AsyncScimStorage):
             # Whom a caller may adopt it need not see.
             account = self._rights.visible(found) if seen or found is None else found
             self._rights.ensure_writable(account)
+            await self._store.gateway.ensure_writable(user_id)
             self._held = account
             try:
                 yield account
@@ -309,9 +310,9 @@ class UserStorage(AsyncScimStorage):
         """Return the write that a wanted User asks for, or `None` if it asks for nothing."""
         store = self._store
         wanted = await store.photos.stored(account.user_id, wanted, account)
-        password = SetPasswordHash(None) if wanted.removes_password else None
+        password = SetPassword(None) if wanted.removes_password else None
         if wanted.password is not None and not await store.gateway.has_password(account.user_id, wanted.password):
-            password = SetPasswordHash(await store.gateway.hash_password(wanted.password))
+            password = await store.gateway.prepare_password(wanted.password)
         claims, belongings = await self._claims(account, wanted)
         plan = store.planner.update(
             account,

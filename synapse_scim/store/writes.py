@@ -4,7 +4,8 @@ The order of a write: what may be refused first, what nothing undoes last.
 
 1. One transaction stores the record, claims the names, makes the database changes and, if steps follow, opens a journal
    entry with what undoes them.
-2. The account is registered, or the profile changed. A failure undoes everything.
+2. The account is registered, or what is not in the database changed: where the accounts belong to somebody else than
+   Synapse, and the profile. A failure undoes everything.
 3. One transaction makes the write certain: the account in the making is shown, a new password is set.
 4. The final changes are made and the entry goes. They are repeated until they succeed.
 
@@ -14,11 +15,8 @@ cleans up behind a predecessor that crashed.
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import secrets
-import string
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from itertools import takewhile
 from typing import Any, TypeVar
@@ -33,6 +31,7 @@ from synapse_scim.steps import (
     AnnounceThreepids,
     DatabaseChange,
     Deactivate,
+    Elsewhere,
     EndSessions,
     FinalChange,
     HandOver,
@@ -40,7 +39,7 @@ from synapse_scim.steps import (
     RemovePushers,
     RemoveThreepid,
     SetLocked,
-    SetPasswordHash,
+    SetPassword,
     SetProfileField,
 )
 from synapse_scim.store import journal, photo_orders
@@ -70,29 +69,32 @@ class Writer:
     records: Records
     offboarding: Offboarding
 
-    async def create(self, localpart: str, plan: Plan, password_hash: str | None) -> None:
+    async def create(self, localpart: str, plan: Plan, password: SetPassword | None) -> None:
         """Register an account with everything that is planned for it. The caller holds its lock.
 
         Raises:
             AccountError: The homeserver refuses; nothing is left behind.
         """
         user_id = f"@{localpart}:{self.gateway.server_name}"
-        first_hash = password_hash or _nobodys_hash()
+        registration = self.gateway.registration(localpart, plan.record.displayname or localpart, password)
         entry = journal.Entry(
-            birthmark=_birthmark(first_hash),
-            passwordless=password_hash is None,
-            undo=_undo(plan.database_changes),
-            final=plan.final_changes,
+            birthmark=registration.birthmark,
+            passwordless=password is None,
+            undo=journal.opposites(plan.database_changes),
+            final=(*registration.final, *plan.final_changes),
             fetch=plan.fetch,
         )
         try:
-            while not await self._transaction("reserve", self._reserve, user_id, plan, entry):
+            while (reserved := await self._transaction("reserve", self._reserve, user_id, plan, entry)) is None:
                 await self.recover(user_id)
-            await self.gateway.register(localpart, plan.record.displayname or localpart, first_hash)
+            await self.gateway.register(registration, reserved.former_birthmark)
+            if self.gateway.registers_in_steps:
+                await self._take_after_registration(user_id, plan, reserved, password)
             await self._conclude(user_id, entry)
-        except Exception:
+        except Exception as error:
             # Any: a callback of another module may have failed, in its own way, after the account was made.
-            if not await self.recover(user_id):
+            refused = isinstance(error, AccountError) and not isinstance(error, Unavailable)
+            if not await self.recover(user_id, refused=refused):
                 raise
             logger.warning("The registration of %s failed after the account was made; it was completed", user_id)
         _log_unbound(user_id, plan)
@@ -104,22 +106,26 @@ class Writer:
             AccountError: The homeserver refuses; nothing has changed.
         """
         user_id = account.user_id
-        profile = plan.profile_changes
-        later = tuple(change for change in plan.database_changes if profile and isinstance(change, SetPasswordHash))
+        profile, elsewhere = plan.profile_changes, self.gateway.elsewhere(plan.database_changes)
+        in_steps = bool(profile or elsewhere)
+        later = tuple(change for change in plan.database_changes if in_steps and isinstance(change, SetPassword))
         now = tuple(change for change in plan.database_changes if change not in later)
         entry = journal.Entry(
-            certain=not profile,
+            certain=not in_steps,
             former=self.records.columns(account.record) if account.record else None,
             buried=account.deleted,
-            undo=_undo(now) if profile else (),
+            undo=journal.opposites(now) if in_steps else (),
             profile=profile,
             final=plan.final_changes,
         )
         async with self._recovering(user_id):
             await self._transaction("update", self._begin_update, account, plan, now, entry)
+            await self._change_elsewhere(user_id, (change for change in elsewhere if change not in later))
             for change in profile:
                 await self.gateway.change_profile(user_id, change)
-            if profile:
+            # A password last: nothing brings the former one back.
+            await self._change_elsewhere(user_id, (change for change in elsewhere if change in later))
+            if in_steps:
                 await self._transaction("settle", self._settle, account, plan, later, entry)
         await self._finish(user_id, plan.final_changes)
         _log_unbound(user_id, plan)
@@ -139,15 +145,16 @@ class Writer:
             AccountError: The guard, or a module of the homeserver, forbids it; nothing has changed.
         """
         await self.gateway.check_deactivation(account.user_id)
-        changes = (
+        changes: tuple[DatabaseChange, ...] = (
             SetLocked(locked=True),
             *(RemoveThreepid(threepid) for threepid in sorted(account.threepids)),
             *(RemoveExternalId(external_id) for external_id in sorted(account.external_ids)),
         )
+        elsewhere: tuple[FinalChange, ...] = tuple(map(Elsewhere, self.gateway.elsewhere(changes)))
         final: tuple[FinalChange, ...] = (
-            (RemovePushers(), EndSessions())
+            (*elsewhere, RemovePushers(), EndSessions())
             if departure.deactivate_at
-            else (*handed_over, Deactivate(erase=departure.erase))
+            else (*elsewhere, *handed_over, Deactivate(erase=departure.erase))
         )
         async with self._recovering(account.user_id):
             await self._transaction("delete", self._begin_deletion, account, departure, domain, changes, final)
@@ -170,8 +177,12 @@ class Writer:
         await self._transaction("begin", begin)
         await self._finish(user_id, final)
 
-    async def recover(self, user_id: str) -> bool:
+    async def recover(self, user_id: str, *, refused: bool = False) -> bool:
         """Finish or undo what a failure or a crash left behind at an account. The caller holds its lock.
+
+        Args:
+            user_id: The account.
+            refused: Somebody has refused the write, so that no step of it is under way any more.
 
         Returns:
             Whether that completed an account in the making.
@@ -179,7 +190,7 @@ class Writer:
         Raises:
             Unavailable: What remains to be done cannot be done at the moment, or not be undone.
         """
-        entry, password_hash = await self.database.run("synapse_scim_journal", _left_behind, user_id)
+        entry, registered, birthmark = await self.database.run("synapse_scim_journal", self._left_behind, user_id)
         if entry is None:
             return False
         if entry.certain:
@@ -187,14 +198,24 @@ class Writer:
             if not await self._finish(user_id, entry.final):
                 raise Unavailable(f"An earlier change to {user_id} is not finished yet; try again later")
             return False
-        if entry.birthmark is not None and password_hash is not None and _birthmark(password_hash) == entry.birthmark:
+        in_steps = self.gateway.registers_in_steps
+        given_up = birthmark if birthmark in {entry.birthmark, entry.former_birthmark} else None
+        if entry.born or (given_up and not in_steps):
             logger.info("Completing the account %s, whose creation was interrupted", user_id)
             await self._conclude(user_id, entry)
             return True
         logger.info("Undoing an interrupted write to %s", user_id)
+        if given_up:
+            await self.gateway.give_up(user_id)
+        elif in_steps and not (registered or refused):
+            # A registration that was sent off may yet happen.
+            given_up = entry.birthmark
         for change in reversed(entry.profile):
-            await self.gateway.change_profile(user_id, _opposite(change))
-        await self._transaction("undo", self._undo, user_id, entry)
+            await self.gateway.change_profile(user_id, journal.opposite_profile(change))
+        # Who is given up has nothing elsewhere any more.
+        left = () if entry.birthmark else tuple(map(Elsewhere, self.gateway.elsewhere(entry.undo)))
+        await self._transaction("undo", self._undo, user_id, entry, left, given_up)
+        await self._finish(user_id, left)
         return False
 
     async def unfinished(self, limit: int = 100) -> list[str]:
@@ -202,6 +223,19 @@ class Writer:
         return await self.database.run("synapse_scim_unfinished", journal.unfinished, limit)
 
     # -- Steps ----------------------------------------------------------------
+
+    async def _take_after_registration(
+        self, user_id: str, plan: Plan, entry: journal.Entry, password: SetPassword | None
+    ) -> None:
+        """Take the steps that an account needs which is registered, and which may be refused."""
+        lock = (SetLocked(locked=True),) if plan.leaves else ()
+        last = (password,) if password else ()
+        await self._change_elsewhere(user_id, self.gateway.elsewhere((*plan.database_changes, *lock, *last)))
+        await self._transaction("born", self._bear, user_id, attrs.evolve(entry, born=True), last)
+
+    async def _change_elsewhere(self, user_id: str, changes: Iterable[DatabaseChange]) -> None:
+        for change in changes:
+            await self.gateway.change_elsewhere(user_id, change)
 
     @asynccontextmanager
     async def _recovering(self, user_id: str) -> AsyncIterator[None]:
@@ -248,17 +282,24 @@ class Writer:
 
     # -- Transactions ---------------------------------------------------------
 
-    def _reserve(self, txn: Transaction, user_id: str, plan: Plan, entry: journal.Entry) -> bool:
-        """Reserve what an account shall have, or tell that an earlier write was left behind at it."""
+    def _reserve(self, txn: Transaction, user_id: str, plan: Plan, entry: journal.Entry) -> journal.Entry | None:
+        """Reserve what an account shall have, and record it. Returns `None` if an earlier write was left behind."""
         if journal.read(txn, user_id) is not None:
-            return False
+            return None
+        if (former := self.records.given_up(txn, user_id)) is not None:
+            self.records.restore(txn, user_id, None, buried=False)
+            entry = attrs.evolve(entry, former_birthmark=former)
         txn.execute("SELECT 1 FROM synapse_scim_users WHERE user_id = ?", (user_id,))
         if txn.fetchone():
             raise UserIdTaken(f"{user_id} was taken a moment ago")
         self.records.insert(txn, user_id, "pending", plan.record)
         self._apply(txn, user_id, plan.database_changes)
         journal.write(txn, user_id, entry, ts_ms(plan.record.modified))
-        return True
+        return entry
+
+    def _bear(self, txn: Transaction, user_id: str, entry: journal.Entry, changes: tuple[DatabaseChange, ...]) -> None:
+        self._apply(txn, user_id, changes)
+        journal.write(txn, user_id, entry, 0)
 
     def _show(self, txn: Transaction, user_id: str, entry: journal.Entry, left: tuple[FinalChange, ...]) -> None:
         if not self.records.show(txn, user_id):
@@ -267,7 +308,7 @@ class Writer:
         if entry.fetch is not None:
             photo_orders.place(txn, user_id, entry.fetch, self.gateway.now())
         if entry.passwordless:
-            self._apply(txn, user_id, (SetPasswordHash(None),))
+            self._apply(txn, user_id, (SetPassword(None),))
         _go_on(txn, user_id, left)
 
     def _begin_update(
@@ -284,7 +325,7 @@ class Writer:
         self._apply(txn, account.user_id, changes)
         if entry.certain:
             self.offboarding.settle(txn, account, plan)
-        if entry.profile or entry.final:
+        if entry.final or not entry.certain:
             journal.write(txn, account.user_id, entry, ts_ms(plan.record.modified))
 
     def _settle(
@@ -312,10 +353,29 @@ class Writer:
         self._apply(txn, account.user_id, changes)
         journal.write(txn, account.user_id, journal.Entry(certain=True, final=final), ts_ms(departure.left))
 
-    def _undo(self, txn: Transaction, user_id: str, entry: journal.Entry) -> None:
-        self.records.restore(txn, user_id, entry.former, buried=entry.buried)
+    def _undo(
+        self,
+        txn: Transaction,
+        user_id: str,
+        entry: journal.Entry,
+        left: tuple[FinalChange, ...],
+        given_up: str | None,
+    ) -> None:
+        """Undo a write; an account that is given up is remembered by its birthmark."""
+        if given_up is None:
+            self.records.restore(txn, user_id, entry.former, buried=entry.buried)
+        else:
+            self.records.give_up(txn, user_id, given_up)
         self._apply(txn, user_id, entry.undo)
-        journal.erase(txn, user_id)
+        _go_on(txn, user_id, left)
+
+    def _left_behind(self, txn: Transaction, user_id: str) -> tuple[journal.Entry | None, bool, str | None]:
+        """Return the write that was left behind at an account, whether there is one, and its birthmark."""
+        entry = journal.read(txn, user_id)
+        if entry is None or entry.birthmark is None:
+            return entry, True, None
+        txn.execute("SELECT 1 FROM users WHERE name = ?", (user_id,))
+        return entry, txn.fetchone() is not None, self.gateway.birthmark(txn, user_id)
 
     def _apply(self, txn: Transaction, user_id: str, changes: tuple[DatabaseChange, ...]) -> None:
         for change in changes:
@@ -324,12 +384,8 @@ class Writer:
 
 def _log_unbound(user_id: str, plan: Plan) -> None:
     if plan.unbound:
-        logger.info(
-            "%d phone numbers of %s are kept, but not bound: no valid international number, a fax or pager, or another"
-            " account's",
-            plan.unbound,
-            user_id,
-        )
+        reasons = "no valid international number, a fax or pager, or another account's"
+        logger.info("%d phone numbers of %s are kept, but not bound: %s", plan.unbound, user_id, reasons)
 
 
 def _go_on(txn: Transaction, user_id: str, left: tuple[FinalChange, ...]) -> None:
@@ -338,34 +394,3 @@ def _go_on(txn: Transaction, user_id: str, left: tuple[FinalChange, ...]) -> Non
         journal.write(txn, user_id, journal.Entry(certain=True, final=left), 0)
     else:
         journal.erase(txn, user_id)
-
-
-def _left_behind(txn: Transaction, user_id: str) -> tuple[journal.Entry | None, str | None]:
-    """Return the write that was left behind at an account, and the password hash that the account has."""
-    entry = journal.read(txn, user_id)
-    if entry is None or entry.birthmark is None:
-        return entry, None
-    txn.execute("SELECT password_hash FROM users WHERE name = ?", (user_id,))
-    row = txn.fetchone()
-    return entry, row[0] if row else None
-
-
-def _undo(changes: tuple[DatabaseChange, ...]) -> tuple[DatabaseChange, ...]:
-    return tuple(journal.opposite(change) for change in reversed(changes) if not isinstance(change, SetPasswordHash))
-
-
-def _opposite(change: SetProfileField) -> SetProfileField:
-    return SetProfileField(field=change.field, value=change.former, former=change.value)
-
-
-def _birthmark(password_hash: str) -> str:
-    return hashlib.sha256(password_hash.encode()).hexdigest()
-
-
-def _nobodys_hash() -> str:
-    """Return what looks like the bcrypt hash of a password, and is that of none.
-
-    An account is registered with it and loses it at once: until then it tells whose registration made the account.
-    """
-    alphabet = string.ascii_letters + string.digits
-    return f"$2b$12${''.join(secrets.choice(alphabet) for _ in range(21))}.{secrets.token_hex(16)[:31]}"

@@ -71,13 +71,13 @@ async def opened_by(homeserver: LocalHomeserver, external_id: ExternalId) -> str
 async def test_a_user_id_is_given_once(homeserver: LocalHomeserver) -> None:
     """Who comes second is told that it is taken, in whatever case it is asked for; other names that cannot be, why."""
     gateway = SynapseAccounts(homeserver.hs, max_photo_size=0)
-    await gateway.register("ann", "Ann", "hash")
+    await gateway.register(gateway.registration("ann", "Ann", None))
 
     with pytest.raises(UserIdTaken, match=f"{ANN} is taken"):
-        await gateway.register("ann", "Ann", "hash")
+        await gateway.register(gateway.registration("ann", "Ann", None))
     for impossible in ("Bob", "123", "_bob", "b" * 300):
         with pytest.raises(InvalidUserId, match="'userName' gives the user ID"):
-            await gateway.register(impossible, "Bob", "hash")
+            await gateway.register(gateway.registration(impossible, "Bob", None))
 
 
 class Rivalry(HomeserverDatabase):

@@ -59,7 +59,17 @@ class Steps:
 class FailingGateway:
     """The real gateway, whose coroutines are steps."""
 
-    _STEPS = frozenset({"register", "change_profile", "finish", "check_deactivation", "wait_until_parted"})
+    _STEPS = frozenset(
+        {
+            "register",
+            "change_elsewhere",
+            "change_profile",
+            "check_deactivation",
+            "finish",
+            "give_up",
+            "wait_until_parted",
+        }
+    )
 
     def __init__(self, gateway: Any, steps: Steps) -> None:
         """Wrap a gateway."""
@@ -73,7 +83,7 @@ class FailingGateway:
             return attribute
 
         async def step(*arguments: Any) -> Any:
-            label = type(arguments[-1]).__name__ if name in {"change_profile", "finish"} else name
+            label = type(arguments[-1]).__name__ if name in {"change_elsewhere", "change_profile", "finish"} else name
             return await self._steps.take(label, lambda: attribute(*arguments))
 
         return step

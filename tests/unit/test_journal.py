@@ -15,12 +15,13 @@ from synapse_scim.steps import (
     AddExternalId,
     AddThreepid,
     DatabaseChange,
+    Elsewhere,
     FinalChange,
     ProfileChange,
     RemoveExternalId,
     RemoveThreepid,
     SetLocked,
-    SetPasswordHash,
+    SetPassword,
 )
 from synapse_scim.store import journal
 from synapse_scim.store.schema import STEPS
@@ -34,7 +35,8 @@ st.register_type_strategy(
     Pusher,
     st.builds(Pusher, device_id=st.none() | st.text(), settings=st.dictionaries(st.text(), st.none() | st.text())),
 )
-UNDOABLE = [change for change in get_args(DatabaseChange) if change is not SetPasswordHash]
+UNDOABLE = [change for change in get_args(DatabaseChange) if change is not SetPassword]
+st.register_type_strategy(Elsewhere, st.builds(Elsewhere, st.one_of(*map(st.from_type, UNDOABLE))))
 PROFILE = get_args(ProfileChange) or (ProfileChange,)
 
 
@@ -46,6 +48,8 @@ def changes(*kinds: type) -> st.SearchStrategy[tuple[object, ...]]:
 ENTRIES = st.builds(
     journal.Entry,
     birthmark=st.none() | st.text(),
+    former_birthmark=st.none() | st.text(),
+    born=st.booleans(),
     passwordless=st.booleans(),
     certain=st.booleans(),
     buried=st.booleans(),
@@ -75,8 +79,8 @@ def test_every_change_is_taken_back_by_its_opposite(change: DatabaseChange, undo
 
 def test_a_password_is_never_taken_back() -> None:
     """Nobody can ask for it: a hash must not stand in the journal."""
-    with pytest.raises(TypeError, match="SetPasswordHash cannot be undone"):
-        journal.opposite(SetPasswordHash("hash"))
+    with pytest.raises(TypeError, match="SetPassword cannot be undone"):
+        journal.opposite(SetPassword("hash"))
 
 
 @given(ENTRIES, ENTRIES)

@@ -23,7 +23,7 @@ from synapse_scim.steps import (
     RemoveExternalId,
     RemoveThreepid,
     SetLocked,
-    SetPasswordHash,
+    SetPassword,
 )
 from tests.unit.mapping.people import (
     NOW,
@@ -118,7 +118,7 @@ def applied(account: Account, plan: Plan) -> Account:
                 external_ids.remove(external_id)
             case SetLocked(now):
                 locked = now
-            case SetPasswordHash():
+            case SetPassword():
                 raise AssertionError("no password was sent")
     return attrs.evolve(
         account,
@@ -179,11 +179,11 @@ def test_a_new_password_ends_the_sessions_if_so_configured(*, end_sessions: bool
         WantedUser.from_resource(read_back(account)),
         domain="default",
         unavailable=frozenset(),
-        password=SetPasswordHash("hash"),
+        password=SetPassword("hash"),
         now=NOW,
     )
 
-    assert plan.database_changes == (SetPasswordHash("hash"),)
+    assert plan.database_changes == (SetPassword("hash"),)
     assert plan.final_changes == ((EndSessions(),) if end_sessions else ())
 
 
