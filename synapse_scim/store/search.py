@@ -45,12 +45,15 @@ class Query:
 
     Attributes:
         matches: A query of user_id and sort_value of all accounts that match.
+        users: For a look-up by index, a query of all that the page wants to know of those accounts: the database takes
+            longer to plan a statement that asks who and then what than to run either.
         sorts: Whether sort_value orders them; else the user ID does.
         descending: Whether the order is turned round.
         filters: Whether some accounts do not match.
     """
 
     matches: Sql
+    users: Sql | None
     sorts: bool
     descending: bool
     filters: bool
@@ -116,22 +119,31 @@ class Search:
         """Compile a search."""
         visible, parameters = rights.visible_sql()
         conditions = [Sql(visible, tuple(parameters))]
+        is_lookup = False
         if request.filter is not None:
-            conditions.append(FilterCompiler(request.filter, self.model, self.columns).compile())
+            condition, is_lookup = FilterCompiler(request.filter, self.model, self.columns).compile()
+            conditions.append(condition)
         binding = request.sort_binding(self.model)
         value = self._sort_value(binding) if binding is not None else Sql("NULL")
         text = value.text + "".join(condition.text for condition in conditions)
         if request.filter is not None:
             text += IS_SHOWN
         shown, hidden = self.renderer.reader.shown_sql(IS_SHOWN if "s." in text else self._is_shown())
+        where = joined(" AND ", (Sql(shown, tuple(hidden)), *conditions))
+        matches = Sql(f"SELECT u.name AS user_id, {{}} AS sort_value FROM users u{self.columns.joins(text)} WHERE {{}}")
         return Query(
-            matches=Sql(
-                f"SELECT u.name AS user_id, {{}} AS sort_value FROM users u{self.columns.joins(text)} WHERE {{}}"
-            ).format(value, joined(" AND ", (Sql(shown, tuple(hidden)), *conditions))),
+            matches=matches.format(value, where),
+            users=self._users_of(where) if is_lookup and binding is None else None,
             sorts=binding is not None,
             descending=binding is not None and request.sort_order == SearchRequest.SortOrder.descending,
             filters=request.filter is not None,
         )
+
+    def _users_of(self, where: Sql) -> Sql:
+        """Return the query of everything about the few accounts that meet a condition."""
+        columns = self.renderer.columns
+        joins = self.columns.joins(columns + where.text)
+        return Sql(f"SELECT NULL, {columns} FROM users u{joins} WHERE {{}} ORDER BY u.name").format(where)
 
     def _is_shown(self) -> str:
         """Return the SQL of whether SCIM lets an account be seen, without joining its record, for counting them all.
@@ -221,7 +233,8 @@ class Search:
         if limit == 0:
             return []
         sql = self.page(query, beyond, backwards=backwards, limit=limit, offset=offset)
-        txn.execute(self.database.planning(reads_all=query.filters) + sql.text, sql.parameters)
+        planning = self.database.planning(reads_all=query.filters) if query.users is None else ""
+        txn.execute(planning + sql.text, sql.parameters)
         return txn.fetchall()
 
     def page(
@@ -233,6 +246,8 @@ class Search:
         )
         if offset:
             bounds = Sql(" LIMIT ? OFFSET ?", (_LAST_INDEX if limit is None else limit, offset))
+        if query.users is not None and beyond is None:
+            return Sql("{}{}").format(query.users, bounds)
         where = Sql(" WHERE {}").format(beyond) if beyond else EMPTY
         order = query.order(backwards=backwards)
         return Sql(
