@@ -15,11 +15,11 @@ from scim2_server.requests import ScimRequest
 from scim2_server.responses import ScimResponse
 
 from synapse_scim.application import Application, build
-from synapse_scim.config import Config, Sso
+from synapse_scim.config import Config, Scope, Sso
 from synapse_scim.protocol.handler import Handler
 from synapse_scim.store.rights import Rights
 from synapse_scim.store.users import UserStorage
-from synapse_scim.subject import Scope, Subject
+from synapse_scim.subject import Subject
 from tests.support.homeserver import LocalHomeserver
 from tests.support.runner import BlockingRunner
 from tests.web.clients import ENTERPRISE, MATRIX, SERVER, Synapse, new_user, patch_of, url_of, without_meta
