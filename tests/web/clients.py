@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Any, Self
@@ -35,21 +33,6 @@ async def until(holds: Callable[[], Awaitable[bool]]) -> None:
             return
         await deferLater(reactor, 0.01)
     raise AssertionError("it did not happen")
-
-
-def token_of(name: str) -> str:
-    """Return the token of a client that `client` configures."""
-    return f"scim_{name}_".ljust(48, "x")
-
-
-def client(name: str, **settings: Any) -> dict[str, Any]:
-    """Return a client for the module's configuration."""
-    return {"name": name, "token_sha256": [hashlib.sha256(token_of(name).encode()).hexdigest()], **settings}
-
-
-def basic(name: str, token: str) -> dict[str, str]:
-    """Return the header of HTTP Basic (RFC 7617)."""
-    return {"Authorization": f"Basic {base64.b64encode(f'{name}:{token}'.encode()).decode()}"}
 
 
 def new_user(user_name: Any, **attributes: Any) -> dict[str, Any]:
