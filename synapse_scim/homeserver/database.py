@@ -51,6 +51,7 @@ class HomeserverDatabase:
         self._fold = fold
         self._collation: str | None = None
         self._held: set[str] = set()
+        self._folding: set[Any] = set()
         self.is_postgresql = isinstance(self._pool.engine, PostgresEngine)
         self.conflict: type[Exception] = self._pool.engine.module.IntegrityError
 
@@ -82,10 +83,16 @@ class HomeserverDatabase:
 
         def run(txn: LoggingTransaction) -> T:
             if not self.is_postgresql:
-                txn.txn.connection.create_function("scim_fold", 1, self._fold_or_null, deterministic=True)  # type: ignore[attr-defined]
+                self._teach_folding(txn.txn.connection)  # type: ignore[attr-defined]
             return function(txn, *args, **kwargs)
 
         return await self._pool.runInteraction(name, run)
+
+    def _teach_folding(self, connection: Any) -> None:
+        """Give a connection of SQLite the function that folds text. Once: to give it again spoils its statements."""
+        if connection not in self._folding:
+            connection.create_function("scim_fold", 1, self._fold_or_null, deterministic=True)
+            self._folding.add(connection)
 
     async def index_user_ids(self) -> None:
         """Let Synapse find accounts without regard to case by an index, as it does before each registration.

@@ -9,11 +9,12 @@ import attrs
 from scim2_models import AttributeBinding, InvalidCursorException, InvalidPathException, Resource, SearchRequest
 
 from synapse_scim.database import Database, Transaction
+from synapse_scim.mapping.rendering import Rendered
 from synapse_scim.mapping.search_values import attribute_key
-from synapse_scim.mapping.user import UserMapping
-from synapse_scim.store.accounts import IS_SHOWN, AccountReader
+from synapse_scim.store.accounts import IS_SHOWN
 from synapse_scim.store.columns import Columns
 from synapse_scim.store.filters import FilterCompiler
+from synapse_scim.store.rendering import Renderer
 from synapse_scim.store.rights import Rights
 from synapse_scim.store.sql import EMPTY, Sql, joined
 
@@ -27,13 +28,13 @@ class Page:
 
     Attributes:
         total: How many accounts match; `None` if nobody asked.
-        users: Those of the page as JSON of Users, as `UserMapping.to_payload` gives it, in order.
+        users: Those of the page, in order.
         next: The position of the page that follows, for `Search.run`.
         previous: The position of the page before.
     """
 
     total: int | None
-    users: list[dict[str, Any]]
+    users: list[Rendered]
     next: Any = None
     previous: Any = None
 
@@ -82,15 +83,13 @@ class Search:
 
     Attributes:
         database: Where the accounts are.
-        reader: Reads them.
-        users: How they look as Users.
+        renderer: Reads them.
         columns: Where the attributes are.
         model: The model of a User.
     """
 
     database: Database
-    reader: AccountReader
-    users: UserMapping
+    renderer: Renderer
     columns: Columns
     model: type[Resource[Any]]
 
@@ -124,7 +123,7 @@ class Search:
         text = value.text + "".join(condition.text for condition in conditions)
         if request.filter is not None:
             text += IS_SHOWN
-        shown, hidden = self.reader.shown_sql(IS_SHOWN if "s." in text else self._is_shown())
+        shown, hidden = self.renderer.reader.shown_sql(IS_SHOWN if "s." in text else self._is_shown())
         return Query(
             matches=Sql(
                 f"SELECT u.name AS user_id, {{}} AS sort_value FROM users u{self.columns.joins(text)} WHERE {{}}"
@@ -225,10 +224,10 @@ class Search:
         txn.execute(sql.text, sql.parameters)
         return txn.fetchall()
 
-    def _users(self, txn: Transaction, found: Sequence[tuple[Any, ...]]) -> list[dict[str, Any]]:
-        """Read the accounts of a page, in its order, and turn them into Users here, where the reactor need not wait."""
-        accounts = self.reader.read(txn, [row[0] for row in found])
-        return [self.users.to_payload(accounts[row[0]]) for row in found]
+    def _users(self, txn: Transaction, found: Sequence[tuple[Any, ...]]) -> list[Rendered]:
+        """Read the Users of a page, in its order, as JSON: here, where the reactor need not wait for that."""
+        users = self.renderer.read(txn, [row[0] for row in found])
+        return [users[row[0]] for row in found]
 
 
 @attrs.frozen(kw_only=True)
