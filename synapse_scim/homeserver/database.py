@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, closing
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from synapse.storage.database import LoggingDatabaseConnection, LoggingTransaction
@@ -27,6 +27,9 @@ _QUEUE = "_synapse_scim_queue"
 _LOCK = "scim_user"
 _LOCK_WAIT_S = 30.0
 _LOCK_POLL_S = (0.01, 0.25)
+
+_MOST_SCANS = 2
+"""Of the ten connections, and threads, that a homeserver has by default."""
 
 _USER_ID_INDEX = "synapse_scim_users_lower_name"
 
@@ -61,6 +64,7 @@ class HomeserverDatabase:
         # Without Redis, Synapse has one process.
         self._shared = hs.config.redis.redis_enabled if shared is None else shared
         self._queue = _queue_of(hs)
+        self._scans = Linearizer(name="synapse_scim_scans", clock=self._clock, max_count=_MOST_SCANS)
         self._fold = fold
         self._collation: str | None = None
         self._held: set[str] = set()
@@ -129,6 +133,10 @@ class HomeserverDatabase:
             cursor.execute(f"CREATE INDEX {concurrently} IF NOT EXISTS {_USER_ID_INDEX} ON users (lower(name))")
         if not self.is_postgresql:
             connection.commit()
+
+    def scanning(self) -> AbstractAsyncContextManager[None]:
+        """Take a turn at reading every account. The homeserver's other work needs threads and connections as well."""
+        return self._scans.queue("")
 
     def holds(self, user_id: str) -> bool:
         """Tell whether this process holds the lock of an account."""
