@@ -154,8 +154,8 @@ class Records:
         """
         txn.execute(
             "UPDATE synapse_scim_users SET state = 'given_up', user_name_key = NULL, external_id = NULL,"
-            " user_name = '', attributes = '{}', threepids = '[]', displayname = ?, avatar_url = NULL, photo = NULL"
-            " WHERE user_id = ?",
+            " user_name = '', attributes = '{}', threepids = '[]', displayname = ?, avatar_url = NULL, photo = NULL,"
+            " rendering = NULL WHERE user_id = ?",
             (birthmark, user_id),
         )
         txn.execute("DELETE FROM synapse_scim_values WHERE user_id = ?", (user_id,))
