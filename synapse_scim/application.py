@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from synapse_scim.homeserver import HomeServer, settings
 from synapse_scim.homeserver.database import HomeserverDatabase
 from synapse_scim.homeserver.gateway import SynapseAccounts
 from synapse_scim.homeserver.listeners import client_address, client_listeners
+from synapse_scim.homeserver.mas import MasAccounts
 from synapse_scim.homeserver.tokens import AccessTokens
 from synapse_scim.mapping.changes import Planner
 from synapse_scim.mapping.identifiers import fold
@@ -93,7 +95,7 @@ def build(
     Raises:
         ConfigurationError: A file that the configuration names cannot be used.
     """
-    accounts = gateway or SynapseAccounts(hs, max_photo_size=config.photos.max_size)
+    accounts = gateway or account_gateway(config, hs)
     database = database or HomeserverDatabase(hs, fold)
     description = provider(config, passwords=accounts.passwords_enabled)
     model = composed_user(description)
@@ -168,7 +170,8 @@ def build(
             model=model,
         ),
     )
-    service = Service(description, config, model=model, secret=_cursor_secret(config, settings.macaroon_secret(hs)))
+    secret = _cursor_secret(config, settings.macaroon_secret(hs))
+    service = Service(description, config, model=model, secret=secret)
     maintenance = Maintenance(
         database=database,
         writer=writer,
@@ -181,9 +184,21 @@ def build(
         ),
     )
 
+    @lru_cache
+    def other_variant(*, passwords: bool) -> tuple[Service, Store]:
+        """Return the protocol and the Users for homeservers that have passwords now, or no longer have them."""
+        other = provider(config, passwords=passwords)
+        model = composed_user(other)
+        search = attrs.evolve(store.search, model=model)
+        return Service(other, config, model=model, secret=secret), attrs.evolve(store, model=model, search=search)
+
+    passwords_at_first = accounts.passwords_enabled
+
     def handler(subject: Subject | None) -> Handler:
+        now = accounts.passwords_enabled
+        present = (service, store) if now == passwords_at_first else other_variant(passwords=now)
         rights = Rights(subject=subject or NOBODY, protected=config.protected, users=users)
-        return Handler(service, UserStorage(store, rights))
+        return Handler(present[0], UserStorage(present[1], rights))
 
     endpoint = Endpoint(
         service=service,
@@ -201,6 +216,17 @@ def build(
         endpoint=endpoint,
         maintenance=maintenance,
     )
+
+
+def account_gateway(config: Config, hs: HomeServer) -> AccountGateway:
+    """Return what makes and changes the accounts of a homeserver.
+
+    Raises:
+        ConfigurationError: The secret for Matrix Authentication Service cannot be read.
+    """
+    if config.mas is not None:
+        return MasAccounts(hs, config.mas, max_photo_size=config.photos.max_size)
+    return SynapseAccounts(hs, max_photo_size=config.photos.max_size)
 
 
 def _authorities(config: Config, hs: HomeServer, accounts: AccountGateway) -> tuple[Authority, ...]:

@@ -50,12 +50,8 @@ class ScimModule:
             ConfigError: The homeserver is set up in a way that SCIM cannot serve; Synapse prints why, and ends.
         """
         hs = api._hs  # noqa: SLF001 - the module API has no public way to what SCIM needs (see homeserver)
-        if settings.delegates_authentication(hs):
-            raise ConfigError(
-                "synapse-scim: this homeserver delegates authentication to Matrix Authentication Service, where its"
-                " accounts live; this version cannot provision them there"
-            )
         try:
+            _check_owner(config, hs)
             application = self._build(config, hs)
         except ConfigurationError as error:
             raise _refusal(error) from None
@@ -84,6 +80,21 @@ class ScimModule:
     def _build(self, config: Config, hs: HomeServer) -> Application:
         """Build everything. Tests override this, to have a hand in it."""
         return build(config, hs)
+
+
+def _check_owner(config: Config, hs: HomeServer) -> None:
+    """Check that the module makes accounts where the homeserver looks for them."""
+    delegates = settings.delegates_authentication(hs)
+    if delegates and config.mas is None:
+        raise ConfigurationError(
+            ("mas",),
+            "must be given: this homeserver delegates authentication to Matrix Authentication Service, to which its"
+            " accounts belong, and the module has to reach its admin API",
+        )
+    if config.mas is not None and not delegates:
+        raise ConfigurationError(
+            ("mas",), "is given, but this homeserver has no 'matrix_authentication_service' that is enabled"
+        )
 
 
 def _notice_changes(api: ModuleApi, maintenance: Maintenance) -> None:

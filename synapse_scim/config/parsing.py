@@ -13,6 +13,7 @@ import phonenumbers
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from synapse_scim.config.clients import read_clients
+from synapse_scim.config.mas import read_mas
 from synapse_scim.config.schema import ConfigurationError, check
 from synapse_scim.config.settings import (
     DEFAULT_DOMAIN,
@@ -68,6 +69,7 @@ def parse(
         "localpart": _template(values, "localpart"),
         "display_name": _template(values, "display_name"),
         "protected": tuple(_pattern(pattern, index) for index, pattern in enumerate(values.get("protected", []))),
+        "mas": read_mas(values, providers),
         "sso": Sso(providers=providers),
         "guard": _guard(values.get("guard", {})),
     }
@@ -100,6 +102,7 @@ _DURATIONS: tuple[tuple[str, ...], ...] = (
     ("deleted", "forget_after"),
     ("guard", "window"),
     ("reconcile",),
+    ("mas", "timeout"),
 )
 
 
@@ -124,7 +127,7 @@ def _convert(values: dict[str, Any], path: tuple[str, ...], parse: Callable[[Any
     """Replace what the administrator wrote at a path, if anything, by what it means."""
     *sections, key = path
     for section in sections:
-        values = values.get(section, {})
+        values = values.get(section) or {}
     if values.get(key) is None:
         return
     try:

@@ -56,6 +56,14 @@ _CLIENT = _section(
     rate=_RATE,
 ) | {"required": ["name"]}
 
+_MAS = _section(
+    client_id=_TEXT,
+    client_secret_path=_TEXT,
+    endpoint=_TEXT_OR_NULL,
+    upstream_providers={"type": "object", "additionalProperties": _TEXT},
+    timeout=_DURATION,
+) | {"type": ["object", "null"], "required": ["client_id", "client_secret_path"]}
+
 SCHEMA: Mapping[str, Any] = _section(
     stable_prefix=_BOOLEAN,
     unstable_prefix=_BOOLEAN,
@@ -83,6 +91,7 @@ SCHEMA: Mapping[str, Any] = _section(
         page_size=_COUNT, bulk_operations=_COUNT, body_size=_SIZE, bulk_body_size=_SIZE, filter_length=_SIZE
     ),
     cursor_secret_path=_TEXT_OR_NULL,
+    mas=_MAS,
 )
 """The JSON Schema of the configuration. A key that it lacks stops the start."""
 

@@ -114,6 +114,25 @@ class Photos:
 
 
 @attrs.frozen(kw_only=True)
+class Mas:
+    """Matrix Authentication Service, to which accounts belong.
+
+    Attributes:
+        client_id: As which client of it the module calls.
+        client_secret_path: The file of the client's secret.
+        endpoint: Where its admin API is; `None` for where Synapse calls it.
+        upstream_providers: What it calls the providers of `Sso`, by Synapse's name.
+        timeout: How long an answer may take.
+    """
+
+    client_id: str
+    client_secret_path: str
+    endpoint: str | None = None
+    upstream_providers: Mapping[str, str] = attrs.field(factory=dict)
+    timeout: timedelta = timedelta(seconds=10)
+
+
+@attrs.frozen(kw_only=True)
 class Limits:
     """How much one request may ask for. Sizes are in bytes."""
 
@@ -191,3 +210,4 @@ class Config:
     allow_synapse_indexes: bool = False
     limits: Limits = attrs.field(factory=Limits)
     cursor_secret_path: str | None = None
+    mas: Mas | None = None

@@ -138,15 +138,29 @@ class SynapseAccounts:
 
     async def register(self, registration: Registration, former: str | None = None) -> None:
         """Register an account."""
-        localpart = registration.localpart
-        try:
+        with self._registration_errors(registration.localpart):
             await self._hs.get_registration_handler().register_user(
-                localpart=localpart,
+                localpart=registration.localpart,
                 password_hash=registration.password_hash,
                 default_display_name=registration.displayname,
                 by_admin=True,
                 approved=True,
             )
+
+    async def check_localpart(self, localpart: str) -> None:
+        """Check that an account can have a localpart.
+
+        Raises:
+            UserIdTaken: One has it.
+            InvalidUserId: It is not allowed.
+        """
+        with self._registration_errors(localpart):
+            await self._hs.get_registration_handler().check_username(localpart)
+
+    @contextmanager
+    def _registration_errors(self, localpart: str) -> Iterator[None]:
+        try:
+            yield
         except SynapseError as error:
             if error.code == HTTPStatus.TOO_MANY_REQUESTS:
                 # Synapse disguises it so; no limit of requests applies here.

@@ -18,6 +18,11 @@ def macaroon_secret(hs: HomeServer) -> bytes:
     return hs.config.key.macaroon_secret_key
 
 
+def mas_endpoint(hs: HomeServer) -> str:
+    """Return where Synapse calls Matrix Authentication Service, without a slash at its end."""
+    return str(hs.config.mas.endpoint).rstrip("/")
+
+
 def delegates_authentication(hs: HomeServer) -> bool:
     """Tell whether accounts belong to Matrix Authentication Service."""
     return bool(hs.config.mas.enabled)

@@ -49,6 +49,7 @@ class Maintenance:
         self._historical = historical
         self._database = database
         self._writer = writer
+        self._gateway = writer.gateway
         self._ready = False
 
     async def ready(self) -> None:
@@ -66,6 +67,7 @@ class Maintenance:
             version = await schema.upgrade(self._database)
             await self._database.prepare()
             await self._historical.load()
+            await self._gateway.prepare()
         except Exception:
             logger.exception(
                 "The SCIM tables cannot be created or read; until they can be, SCIM answers 503. If the database says"
@@ -95,7 +97,7 @@ class Maintenance:
                     await self._writer.recover(user_id)
             except AccountError as error:
                 logger.warning("An interrupted write to %s waits for the next attempt: %s", user_id, error)
-        records, now = self._writer.records, self._writer.gateway.now()
+        records, now = self._writer.records, self._gateway.now()
         await self._database.run("synapse_scim_given_up", records.forget_given_up, now)
         await self._leavers.deactivate_due()
         await self._leavers.forget_old()
@@ -108,6 +110,7 @@ class Maintenance:
         if not self._ready:
             await self.start()
             return
+        await self._gateway.prepare()
         await self._photos.fetch_due()
 
     async def notice(self, user_id: str) -> None:

@@ -1,0 +1,271 @@
+"""The admin API of Matrix Authentication Service, as the module calls it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+from http import HTTPStatus
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, quote_plus, urlencode
+
+import attrs
+from synapse.http.client import QuieterFileBodyProducer
+from synapse.logging.context import make_deferred_yieldable, run_in_background
+from synapse.util.async_helpers import Linearizer, timeout_deferred
+from twisted.web.client import RequestTransmissionFailed
+from twisted.web.http_headers import Headers
+
+from synapse_scim.accounts import Unavailable
+from synapse_scim.config import ConfigurationError, Mas
+from synapse_scim.homeserver.downloads import DOWNLOAD_ERRORS, read_body, reason
+from synapse_scim.homeserver.settings import mas_endpoint
+
+if TYPE_CHECKING:
+    from synapse.server import HomeServer
+    from twisted.web.iweb import IResponse
+
+logger = logging.getLogger(__name__)
+
+SCOPE = "urn:mas:admin"
+
+_MAX_SIZE = 1024 * 1024
+_PAGE_SIZE = 100
+_EARLY_S = 30.0
+"""How long before its end a token is not used any more."""
+
+_RETRY_AFTER_S = 30
+
+
+class MasRefusal(Unavailable):
+    """The service understood a request, and refuses it.
+
+    Whoever expects that says what it means. To everybody else, the service does not do what it should.
+
+    Attributes:
+        status: The status of its answer, a 4xx.
+    """
+
+    def __init__(self, status: int) -> None:
+        """Say how it answered. What it says of the reason names people, and is not kept."""
+        super().__init__(f"Matrix Authentication Service answers {status}", _RETRY_AFTER_S)
+        self.status = status
+
+
+@attrs.frozen(kw_only=True)
+class _Answer:
+    status: int
+    value: Any
+
+
+@attrs.frozen(kw_only=True)
+class _Token:
+    text: str = attrs.field(repr=False)
+    usable_until: float
+
+
+class MasApi:
+    """Calls the admin API, as a client that the service's own configuration lists among its administrators."""
+
+    def __init__(self, hs: HomeServer, settings: Mas) -> None:
+        """Call the service that the configuration names.
+
+        Raises:
+            ConfigurationError: The client's secret cannot be read.
+        """
+        # The agent below Synapse's client, with its proxy: the client logs URLs, and takes bodies of any size.
+        client = hs.get_proxied_http_client()
+        self._agent = client.agent
+        self._user_agent = client.user_agent.decode("ascii")
+        self._clock = hs.get_clock()
+        self._timeout_s = settings.timeout / timedelta(seconds=1)
+        self._root = f"{(settings.endpoint or mas_endpoint(hs)).rstrip('/')}/api/admin/v1/"
+        self._token_url = f"{mas_endpoint(hs)}/oauth2/token"
+        # RFC 6749 §2.3.1: both are encoded before they become user name and password.
+        credentials = f"{quote_plus(settings.client_id)}:{quote_plus(_secret(settings.client_secret_path))}"
+        self._basic = f"Basic {b64encode(credentials.encode()).decode()}"
+        self._queue = Linearizer(name="synapse_scim_mas_token", clock=self._clock)
+        self._token: _Token | None = None
+
+    async def get(self, path: str, query: Mapping[str, str | int] | None = None) -> Any:
+        """Return what a path holds.
+
+        Args:
+            path: The segments below the API's root, each quoted already.
+            query: The query, not encoded yet.
+
+        Raises:
+            MasRefusal: The service refuses, or there is no such thing.
+            Unavailable: It does not answer as it should.
+        """
+        return await self._call("GET", path + (f"?{urlencode(query)}" if query else ""), None)
+
+    async def post(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """Do something, and return what it gives.
+
+        Raises:
+            MasRefusal: The service refuses.
+            Unavailable: It does not answer as it should; nobody knows whether it did it.
+        """
+        return await self._call("POST", path, body)
+
+    async def delete(self, path: str) -> None:
+        """Remove something. It need not be there.
+
+        Raises:
+            Unavailable: The service does not answer as it should.
+        """
+        try:
+            await self._call("DELETE", path, None)
+        except MasRefusal as refusal:
+            if refusal.status != HTTPStatus.NOT_FOUND:
+                raise
+
+    async def all(self, path: str, query: Mapping[str, str]) -> list[Any]:
+        """Return all resources that a path lists.
+
+        Raises:
+            MasRefusal: The service refuses.
+            Unavailable: It does not answer as it should.
+        """
+        page: dict[str, str | int] = {**query, "page[first]": _PAGE_SIZE, "count": "false"}
+        found: list[Any] = []
+        while True:
+            answer = await self.get(path, page)
+            with as_expected():
+                found += answer["data"]
+                if len(answer["data"]) < _PAGE_SIZE:
+                    return found
+                page["page[after]"] = found[-1]["id"]
+
+    async def _call(self, method: str, path: str, body: Mapping[str, Any] | None) -> Any:
+        try:
+            answer = await self._authorized(method, path, body)
+        except Unavailable as error:
+            # What follows the path names people.
+            logger.warning("%s %s: %s", method, path.partition("?")[0], error)
+            raise
+        if answer.status >= HTTPStatus.BAD_REQUEST:
+            raise MasRefusal(answer.status)
+        return answer.value
+
+    async def _authorized(self, method: str, path: str, body: Mapping[str, Any] | None) -> _Answer:
+        token = await self._usable_token(None)
+        answer = await self._ask(method, path, body, token)
+        if answer.status == HTTPStatus.UNAUTHORIZED:
+            # It may have ended before its time, as when the service was set up anew. Nothing was done.
+            answer = await self._ask(method, path, body, await self._usable_token(token))
+        if answer.status == HTTPStatus.UNAUTHORIZED:
+            raise _unavailable(f"it answers 401 to a token with the scope {SCOPE}")
+        return answer
+
+    async def _usable_token(self, refused: _Token | None) -> _Token:
+        """Return a token, another one than that which was refused. Whoever waits for one takes that of the first."""
+        async with self._queue.queue(""):
+            token = self._token
+            if token is None or token is refused or self._clock.time() >= token.usable_until:
+                self._token = token = await self._new_token()
+            return token
+
+    async def _new_token(self) -> _Token:
+        form = urlencode({"grant_type": "client_credentials", "scope": SCOPE}).encode()
+        headers = {"Authorization": self._basic, "Content-Type": "application/x-www-form-urlencoded"}
+        answer = await self._exchange("POST", self._token_url, headers, form)
+        if answer.status != HTTPStatus.OK:
+            raise _unavailable(
+                f"it answers {answer.status} where a token is asked for: 'mas.client_id', the secret, or the service's"
+                " own 'policy.data.admin_clients' may be wrong"
+            )
+        with as_expected():
+            lifetime_s = float(answer.value.get("expires_in", 2 * _EARLY_S))
+            usable_s = max(lifetime_s - _EARLY_S, lifetime_s / 2)
+            return _Token(text=str(answer.value["access_token"]), usable_until=self._clock.time() + usable_s)
+
+    async def _ask(self, method: str, path: str, body: Mapping[str, Any] | None, token: _Token) -> _Answer:
+        headers = {"Authorization": f"Bearer {token.text}"}
+        content = None
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+            content = json.dumps(body).encode()
+        return await self._exchange(method, self._root + path, headers, content)
+
+    async def _exchange(self, method: str, url: str, headers: Mapping[str, str], content: bytes | None) -> _Answer:
+        """Send a request and return the whole answer, if it is one of the service's."""
+        asking = timeout_deferred(
+            deferred=run_in_background(self._send, method, url, headers, content),
+            timeout=self._timeout_s,
+            clock=self._clock,
+        )
+        try:
+            status, body = await make_deferred_yieldable(asking)
+        except (*DOWNLOAD_ERRORS, RequestTransmissionFailed) as error:
+            raise _unavailable(reason(error)) from error
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS:
+            raise _unavailable(f"it answers {status}")
+        if status == HTTPStatus.NO_CONTENT:
+            return _Answer(status=status, value=None)
+        try:
+            value = json.loads(body)
+        except ValueError:
+            value = None
+        if not isinstance(value, dict) or HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
+            raise _unavailable(f"what answers {status} is not its admin API")
+        return _Answer(status=status, value=value)
+
+    async def _send(
+        self, method: str, url: str, headers: Mapping[str, str], content: bytes | None
+    ) -> tuple[int, bytes]:
+        response: IResponse = await make_deferred_yieldable(
+            self._agent.request(
+                method.encode("ascii"),
+                url.encode("ascii"),
+                Headers(
+                    {
+                        "User-Agent": [self._user_agent],
+                        "Accept": ["application/json"],
+                        **{name: [value] for name, value in headers.items()},
+                    }
+                ),
+                None if content is None else QuieterFileBodyProducer(BytesIO(content)),  # type: ignore[no-untyped-call]
+            )
+        )
+        too_large = _unavailable(f"it answers with more than {_MAX_SIZE} bytes")
+        return response.code, await make_deferred_yieldable(read_body(response, _MAX_SIZE, too_large))
+
+
+def segment(text: str) -> str:
+    """Return a text as one segment of a path."""
+    return quote(text, safe="")
+
+
+@contextmanager
+def as_expected() -> Iterator[None]:
+    """Read an answer within the block.
+
+    Raises:
+        Unavailable: It is not what the service's description says.
+    """
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise _unavailable("its answer has another form than its admin API gives") from error
+
+
+def _unavailable(why: str) -> Unavailable:
+    return Unavailable(f"Matrix Authentication Service cannot be used at the moment: {why}", _RETRY_AFTER_S)
+
+
+def _secret(path: str) -> str:
+    try:
+        secret = Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeError) as error:
+        problem = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise ConfigurationError(("mas", "client_secret_path"), f"cannot be read: {problem}") from None
+    if not secret:
+        raise ConfigurationError(("mas", "client_secret_path"), "names an empty file")
+    return secret
