@@ -17,6 +17,7 @@ from synapse_scim.homeserver.listeners import (
     refuse_refreshing_when_locked,
     serve_below_client_api,
 )
+from synapse_scim.homeserver.sessions import refuse_locked
 from synapse_scim.resources.endpoint import ScimResource
 from synapse_scim.store.maintenance import Maintenance
 
@@ -64,7 +65,10 @@ class ScimModule:
                 await endpoint.serve(request, UNSTABLE_PREFIX)
 
             serve_below_client_api(hs, UNSTABLE_PREFIX, serve)
-        refuse_refreshing_when_locked(hs)
+        if config.mas is None:
+            refuse_refreshing_when_locked(hs)
+        else:
+            refuse_locked(hs)
         _notice_changes(api, application.maintenance)
         _ = api.run_as_background_process("synapse_scim_start", application.maintenance.start)
         api.looping_background_call(application.maintenance.in_one_process, _EVERY_MS, desc="synapse_scim_maintenance")

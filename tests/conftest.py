@@ -7,7 +7,7 @@ import inspect
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import greenlet
 import pytest
@@ -15,11 +15,14 @@ import pytest_twisted
 
 from tests.support import homeserver as local
 from tests.support import process
-from tests.support.configuration import scim_module
+from tests.support.configuration import SERVER_NAME, scim_module
 from tests.support.databases import Databases, Engine
 from tests.support.homeserver import LocalHomeserver, StartHomeserver, prepare_database
+from tests.support.mas import AuthenticationService
 from tests.support.process import SpawnedHomeserver, SpawnHomeserver
 from tests.support.runner import BlockingRunner
+
+Owner = Literal["synapse", "mas"]
 
 
 def pytest_configure() -> None:
@@ -43,6 +46,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 pytest_twisted.ensureDeferred(function)
         if _homeserver_options(item).get("engine") == "postgres":
             item.add_marker("postgres")
+    # Whose the accounts are makes no difference to the database, so that one engine is enough for MAS.
+    items[:] = [item for item in items if not {("owner", "mas"), ("engine", "postgres")} <= _parameters(item)]
 
 
 def pytest_collection_finish() -> None:
@@ -80,6 +85,20 @@ def engine(request: pytest.FixtureRequest) -> Engine:
     return cast("Engine", request.param)
 
 
+@pytest.fixture(params=["synapse", "mas"])
+def owner(request: pytest.FixtureRequest) -> Owner:
+    """To whom accounts belong, in turn; `homeserver` of the same test has it so."""
+    return cast("Owner", request.param)
+
+
+@pytest.fixture
+def mas(runner: BlockingRunner) -> Iterator[AuthenticationService]:
+    """A stand-in for Matrix Authentication Service, to which the accounts of `homeserver` belong."""
+    mas = AuthenticationService(SERVER_NAME)
+    yield mas
+    runner.run(mas.stop())
+
+
 @pytest.fixture
 def homeserver(
     request: pytest.FixtureRequest, databases: Databases, runner: BlockingRunner
@@ -94,6 +113,8 @@ def homeserver(
     module = scim_module(options.pop("module_config", None))
     if "engine" in request.fixturenames:
         options.setdefault("engine", request.getfixturevalue("engine"))
+    if "mas" in request.fixturenames or ("owner" in request.fixturenames and request.getfixturevalue("owner") == "mas"):
+        options["mas"] = request.getfixturevalue("mas")
     homeserver = runner.run(local.start_homeserver(databases, module=module, **options))
     yield homeserver
     runner.run(homeserver.stop(_expected_errors(request)))
@@ -125,6 +146,12 @@ def spawn_homeserver(databases: Databases) -> Iterator[SpawnHomeserver]:
             return homeserver
 
         yield spawn
+
+
+def _parameters(item: pytest.Item) -> set[tuple[str, object]]:
+    """Return the values of the fixtures `owner` and `engine` that a test gets."""
+    callspec = getattr(item, "callspec", None)
+    return {(name, callspec.params[name]) for name in ("owner", "engine") if callspec and name in callspec.params}
 
 
 def _homeserver_options(node: pytest.Item) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from synapse.api.errors import UserLockedError
 from synapse.http.servlet import parse_json_object_from_request
@@ -11,7 +11,28 @@ from synapse.rest.client.login import RefreshTokenServlet
 if TYPE_CHECKING:
     from synapse.http.site import SynapseRequest
     from synapse.server import HomeServer
-    from synapse.types import JsonDict
+    from synapse.types import JsonDict, Requester
+
+
+def refuse_locked(hs: HomeServer) -> None:
+    """Let nobody who is locked use a token of Matrix Authentication Service.
+
+    Synapse asks the service about a token, and remembers the answer for two minutes; its own flag, which says at once
+    that an account is locked, it does not look at. The answer is the one that it gives where accounts are its own.
+    """
+    auth = hs.get_auth()
+    store = hs.get_datastores().main
+    ask_for = auth.get_user_by_req
+
+    async def get_user_by_req(
+        request: SynapseRequest, *args: Any, allow_locked: bool = False, **kwargs: Any
+    ) -> Requester:
+        requester = await ask_for(request, *args, allow_locked=allow_locked, **kwargs)
+        if not allow_locked and await store.get_user_locked_status(requester.user.to_string()):
+            raise UserLockedError
+        return requester
+
+    auth.get_user_by_req = get_user_by_req  # type: ignore[method-assign]
 
 
 class RefreshServlet(RefreshTokenServlet):

@@ -97,6 +97,11 @@ class Plan:
             profile_fields={n: value for n, value in profile.items() if n not in mapped and value is not None},
         )
 
+    def seen(self, account: Account) -> Account:
+        """Return an account that was read after the write, with what its owner may tell Synapse of again only later."""
+        regained = frozenset(change.threepid for change in self.database_changes if isinstance(change, AddThreepid))
+        return attrs.evolve(account, threepids=account.threepids | regained) if self.returns else account
+
 
 @attrs.frozen(kw_only=True)
 class _Activation:

@@ -213,7 +213,7 @@ class UserStorage(AsyncScimStorage):
             await self._store.writer.update(account, plan)
             if plan.fetch is not None:
                 self._store.photos.fetch_soon()
-            account = plan.outcome(account) or self._rights.visible(await self._read(account.user_id))
+            account = plan.outcome(account) or plan.seen(self._rights.visible(await self._read(account.user_id)))
             self._held = account
         self._forget()
         return account

@@ -133,7 +133,9 @@ class Writer:
             # A password last: nothing brings the former one back.
             await self._change_elsewhere(user_id, (change for change in elsewhere if change in later))
             if in_steps:
-                await self._transaction("settle", self._settle, account, plan, later, entry)
+                # Where it was made elsewhere too, it may have come back from there half-made meanwhile.
+                again = plan.database_changes if elsewhere else later
+                await self._transaction("settle", self._settle, account, plan, again, entry)
         await self._finish(user_id, plan.final_changes)
         _log_unbound(user_id, plan)
 
@@ -316,6 +318,9 @@ class Writer:
     def _show(
         self, txn: Transaction, user_id: str, entry: journal.Entry, left: tuple[FinalChange, ...]
     ) -> Account | None:
+        if self.gateway.registers_in_steps:
+            # Of steps elsewhere, some may have come back from there half-made meanwhile.
+            self._apply(txn, user_id, journal.opposites(entry.undo))
         if not self.records.show(txn, user_id):
             self._apply(txn, user_id, (SetLocked(locked=True),))
             self.offboarding.leave(txn, user_id, frozenset())

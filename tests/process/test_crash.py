@@ -75,7 +75,7 @@ class Server:
         homeserver.start()
         token = homeserver.register_admin()
         self.scim = Scim(homeserver.url, token, STABLE)
-        self.synapse = Synapse(homeserver.url, token, "")
+        self.synapse = Synapse(homeserver.url, token)
 
     async def die_while_provisioning(self, people: Iterator[dict[str, Any]], lifetime_s: float) -> Provisioned:
         """Create people, several at once, until the homeserver is killed."""

@@ -110,7 +110,7 @@ class World:
         homeserver.start()
         token = homeserver.register_admin()
         self.scim = Scim(homeserver.url, token, STABLE)
-        self.synapse = Synapse(homeserver.url, token, "")
+        self.synapse = Synapse(homeserver.url, token)
         self.heir_token = ""
 
     async def begin(self) -> None:

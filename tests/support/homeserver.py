@@ -15,6 +15,7 @@ from synapse.app import _base
 from synapse.app.homeserver import SynapseHomeServer, create_homeserver, setup, start
 from synapse.config.homeserver import HomeServerConfig
 from synapse.logging.context import LoggingContext
+from synapse.types import UserID
 from synapse.util.duration import Duration
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
@@ -22,6 +23,7 @@ from twisted.python.threadpool import ThreadPool
 
 from tests.support.configuration import SERVER_NAME, homeserver_configuration, merged, scim_module
 from tests.support.databases import Database, Databases, Engine
+from tests.support.mas import AuthenticationService
 
 _SCIM_MODULE = scim_module()
 _HARMLESS_ERRORS = (
@@ -48,17 +50,29 @@ class LocalHomeserver:
     ports: tuple[int, ...]
     """The port of each HTTP listener, in the order of the configuration; others after a restart."""
 
-    def __init__(self, configuration: Mapping[str, Any], database: Database) -> None:
+    def __init__(
+        self, configuration: Mapping[str, Any], database: Database, mas: AuthenticationService | None = None
+    ) -> None:
         """Describe a homeserver that does not run yet.
 
         Args:
             configuration: Synapse's configuration.
             database: Its database and its files, removed when it stops.
+            mas: To whom its accounts belong, if that is not Synapse.
         """
+        self.mas = mas
+        if mas is not None:
+            mas.homeserver_url = lambda: self.url
         self._configuration = dict(configuration)
         self._database = database
         self._log = _Log()
         self._runs = False
+
+    @property
+    def delegation(self) -> dict[str, Any]:
+        """The part of the module's configuration that says to whom accounts belong, if that is not Synapse."""
+        config = self._configuration["modules"][0]["config"]
+        return {key: config[key] for key in ("mas",) if key in config}
 
     @property
     def port(self) -> int:
@@ -136,6 +150,12 @@ class LocalHomeserver:
         self, localpart: str, *, admin: bool = False, password: str | None = None, display_name: str | None = None
     ) -> str:
         """Register an account, past all that guards registration, and return its user ID."""
+        if self.mas is not None:
+            await self.mas.register(localpart, admin=admin, password=password, display_name=display_name)
+            user_id = f"@{localpart}:{SERVER_NAME}"
+            with self._context():
+                await self.hs.get_datastores().main.set_server_admin(UserID.from_string(user_id), admin)
+            return user_id
         with self._context():
             return await self.hs.get_registration_handler().register_user(
                 localpart=localpart,
@@ -147,6 +167,9 @@ class LocalHomeserver:
 
     async def access_token(self, user_id: str) -> str:
         """Return an access token of a new device of an account."""
+        if self.mas is not None:
+            user = self.mas.state.named(UserID.from_string(user_id).localpart)
+            return (await self.mas.session(user, is_admin=user.admin)).token
         with self._context():
             _, token, _, _ = await self.hs.get_registration_handler().register_device(
                 user_id, device_id=None, initial_display_name=None
@@ -184,6 +207,7 @@ async def start_homeserver(
     module: Mapping[str, Any] | None = _SCIM_MODULE,
     config: Mapping[str, Any] | None = None,
     listeners: Sequence[Mapping[str, Any]] | None = None,
+    mas: AuthenticationService | None = None,
 ) -> LocalHomeserver:
     """Start a homeserver in this process, on a database of its own.
 
@@ -193,9 +217,15 @@ async def start_homeserver(
         module: The one entry of `modules`; None for no module.
         config: Changes to the configuration: mappings are merged key by key, anything else is replaced.
         listeners: Its listeners, see `http_listener`; default: one that serves `client`.
+        mas: To whom its accounts belong, if that is not Synapse.
     """
     database = await databases.create(engine)
-    homeserver = _described(database, module=module, config=config, listeners=listeners)
+    if mas is not None:
+        config = merged(config or {}, mas.synapse_configuration())
+        module = mas.with_module(database.folder, module) if module else None
+        if "modules" in config:
+            config["modules"] = [mas.with_module(database.folder, entry) for entry in config["modules"]]
+    homeserver = _described(database, module=module, config=config, listeners=listeners, mas=mas)
     try:
         await homeserver.start()
     except BaseException:
@@ -225,13 +255,14 @@ def _described(
     module: Mapping[str, Any] | None,
     config: Mapping[str, Any] | None,
     listeners: Sequence[Mapping[str, Any]] | None,
+    mas: AuthenticationService | None = None,
 ) -> LocalHomeserver:
     # Incremental: pytest's handlers stay.
     log_config = {"version": 1, "incremental": True, "root": {"level": "INFO"}}
     configuration = homeserver_configuration(
         database, log_config=log_config, module=module, config=config, listeners=listeners
     )
-    return LocalHomeserver(configuration, database)
+    return LocalHomeserver(configuration, database, mas)
 
 
 class _Log(logging.Handler):

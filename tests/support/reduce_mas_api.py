@@ -1,7 +1,7 @@
 """Reduces the description of MAS's admin API to what `tests/support/mas_api.json` holds.
 
-`python -m tests.support.reduce_mas_api VERSION < spec.json` writes that file anew, from `docs/api/spec.json` of a release
-of Matrix Authentication Service. What is left is the form of requests and answers: the words and examples are not taken.
+`python -m tests.support.reduce_mas_api VERSION < spec.json` writes that file anew, from `docs/api/spec.json` of a
+release of Matrix Authentication Service. The form of requests and answers is left; words and examples are not taken.
 """
 
 from __future__ import annotations
@@ -67,9 +67,7 @@ def _wordless(value: Any, *, names: bool = False) -> Any:
     if not isinstance(value, dict):
         return value
     return {
-        key: _wordless(item, names=key == "properties")
-        for key, item in value.items()
-        if names or key not in _WORDS
+        key: _wordless(item, names=key == "properties") for key, item in value.items() if names or key not in _WORDS
     }
 
 

@@ -12,6 +12,8 @@ from twisted.internet.task import deferLater
 
 from tests.support.client import Response, ScimClient
 from tests.support.homeserver import LocalHomeserver
+from tests.support.mas import AuthenticationService
+from tests.support.mas_people import changed_at_mas
 
 SERVER = "https://matrix.example.org"
 STABLE = "/_scim"
@@ -87,6 +89,32 @@ def assert_error(response: Response, status: int, scim_type: str | None = None, 
 class Scim(ScimClient):
     """Requests to the SCIM endpoints."""
 
+    def __init__(
+        self,
+        base_url: str,
+        token: str | None,
+        prefix: str = STABLE,
+        *,
+        settle: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """Send requests to the paths under a prefix.
+
+        Args:
+            base_url: The address of a listener, without a slash at its end.
+            token: The bearer token; None to send none.
+            prefix: What every path begins with.
+            settle: What to wait for after each answer.
+        """
+        super().__init__(base_url, token, prefix)
+        self._settle = settle
+
+    async def request(self, method: str, path: str, json: Any = None, **options: Any) -> Response:
+        """Send a request and return the whole answer, when all that it leads to has happened."""
+        response = await super().request(method, path, json, **options)
+        if self._settle is not None:
+            await self._settle()
+        return response
+
     async def get(self, path: str, **options: Any) -> Response:
         """Send a GET."""
         return await self.request("GET", path, **options)
@@ -141,7 +169,19 @@ class Scim(ScimClient):
 
 
 class Synapse(ScimClient):
-    """What an administrator sees and does through Synapse's own APIs, past SCIM."""
+    """What an administrator sees and does past SCIM, through Synapse's own APIs and, where there is one, MAS."""
+
+    def __init__(self, base_url: str, token: str | None, mas: AuthenticationService | None = None) -> None:
+        """Call as an administrator.
+
+        Args:
+            base_url: The address of Synapse.
+            token: The access token.
+            mas: To whom accounts belong, if that is not Synapse; it is where people log in.
+        """
+        super().__init__(base_url, token, "")
+        self._mas = mas
+        self._logins = self if mas is None else ScimClient(mas.url, None, "")
 
     async def account(self, user_id: str) -> dict[str, Any]:
         """Return an account as the admin API shows it."""
@@ -156,6 +196,8 @@ class Synapse(ScimClient):
 
     async def change(self, user_id: str, **changes: Any) -> None:
         """Change an account, or make it."""
+        if self._mas is not None:
+            changes = await changed_at_mas(self._mas, user_id, changes)
         response = await self.request("PUT", f"/_synapse/admin/v2/users/{quote(user_id)}", changes)
         assert response.status in {200, 201}, response.body
 
@@ -163,7 +205,7 @@ class Synapse(ScimClient):
         """Log in with a password."""
         identifier = {"type": "m.id.user", "user": user}
         body = {"type": "m.login.password", "identifier": identifier, "password": password}
-        return await self.request("POST", "/_matrix/client/v3/login", body, headers={"Authorization": None})
+        return await self._logins.request("POST", "/_matrix/client/v3/login", body, headers={"Authorization": None})
 
     async def token(self, user: str, password: str) -> str:
         """Log in with a password, which must succeed, and return the access token."""
@@ -185,8 +227,8 @@ class Admin:
         """Call with an access token."""
         self.homeserver = homeserver
         self.token = token
-        self.scim = Scim(homeserver.url, token, STABLE)
-        self.synapse = Synapse(homeserver.url, token, "")
+        self.scim = Scim(homeserver.url, token, STABLE, settle=homeserver.mas and homeserver.mas.do_jobs)
+        self.synapse = Synapse(homeserver.url, token, homeserver.mas)
 
     @classmethod
     async def of(cls, homeserver: LocalHomeserver) -> Self:

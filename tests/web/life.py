@@ -55,7 +55,10 @@ class Life:
             )
 
         await self._pool.runInteraction("earlier", earlier)
-        await build(ScimModule.parse_config(config or {}), self.admin.homeserver.hs).maintenance.start()
+        homeserver = self.admin.homeserver
+        await build(
+            ScimModule.parse_config({**homeserver.delegation, **(config or {})}), homeserver.hs
+        ).maintenance.start()
 
     async def add_pusher(self, token: str, pushkey: str = "key") -> None:
         """Let Ann's device be notified through a push gateway."""

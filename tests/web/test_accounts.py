@@ -25,6 +25,8 @@ from tests.web.clients import (
     without_meta,
 )
 
+pytestmark = pytest.mark.usefixtures("owner")
+
 LOCAL: dict[str, Any] = {
     "displayname": "Local Ann",
     "password": "correct horse",

@@ -8,6 +8,8 @@ import pytest
 
 from tests.web.clients import ENTERPRISE, USER, Scim, Synapse, assert_error, assert_scim, new_user, without_meta
 
+pytestmark = pytest.mark.usefixtures("owner")
+
 FULL: dict[str, Any] = {
     "externalId": "7",
     "displayName": "Ann Lee",

@@ -59,7 +59,7 @@ async def test_a_client_token_opens_scim_and_nothing_else(admin: Admin) -> None:
         assert_scim(await scim_of(homeserver, token, prefix).get("/Users"), 200)
     ann = await scim_of(homeserver, token).create("ann")
 
-    stranger = Synapse(homeserver.url, None, "")
+    stranger = Synapse(homeserver.url, None)
     for method, path in ELSEWHERE:
         for headers, query in (
             ({"Authorization": f"Bearer {token}"}, ""),

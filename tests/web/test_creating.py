@@ -7,6 +7,8 @@ from twisted.internet.defer import ensureDeferred, gatherResults
 
 from tests.web.clients import ENTERPRISE, Scim, Synapse, assert_error, assert_scim, new_user, url_of, without_meta
 
+pytestmark = pytest.mark.usefixtures("owner")
+
 
 async def test_account_is_there_as_matrix_sees_it(scim: Scim, synapse: Synapse) -> None:
     """A POST makes an account with profile, identifiers and password at once (the documentation)."""

@@ -8,6 +8,8 @@ import pytest
 
 from tests.web.clients import Scim, Synapse, assert_error, new_user
 
+pytestmark = pytest.mark.usefixtures("owner")
+
 PERSON: dict[str, Any] = {
     "externalId": "7",
     "displayName": "Jane Doe",

@@ -8,6 +8,8 @@ import pytest
 
 from tests.web.clients import Scim, Synapse, assert_error, new_user
 
+pytestmark = pytest.mark.usefixtures("owner")
+
 
 async def test_first_that_says_something(scim: Scim, synapse: Synapse) -> None:
     """The profile shows displayName, else name.formatted, else given and family name, else userName.

@@ -9,7 +9,7 @@ from synapse_scim.module import ScimModule
 from tests.web.clients import MATRIX, Admin, assert_error, new_user, until, url_of, without_meta
 from tests.web.life import ANN, OFF, ON, OWN_EMAIL, PERSON, Life
 
-pytestmark = pytest.mark.usefixtures("engine")
+pytestmark = pytest.mark.usefixtures("engine", "owner")
 
 at_once = pytest.mark.homeserver(module_config={"inactive": {"deactivate_after": 0}})
 

@@ -6,6 +6,8 @@ import pytest
 
 from tests.web.clients import Scim, Synapse, assert_error, new_user
 
+pytestmark = pytest.mark.usefixtures("owner")
+
 
 async def test_localpart_comes_from_the_user_name(scim: Scim) -> None:
     """An e-mail address gives what is before the `@`, anything else the whole, escaped as single sign-on does it.

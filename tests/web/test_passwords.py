@@ -9,6 +9,8 @@ import pytest
 from tests.support.homeserver import LocalHomeserver
 from tests.web.clients import Scim, Synapse, assert_error, bulk_of, new_user
 
+pytestmark = pytest.mark.usefixtures("owner")
+
 OLD, NEW, OTHER = "correct horse", "battery staple", "pä\u0308sswörd 2"
 
 

@@ -28,7 +28,7 @@ from tests.web.clients import (
 # Two instances of the module in one process share their queue. Those of several processes share the database alone: see
 # tests/process for those.
 pytestmark = [
-    pytest.mark.usefixtures("engine"),
+    pytest.mark.usefixtures("owner", "engine"),
     pytest.mark.homeserver(
         config={"modules": [scim_module({"unstable_prefix": False}), scim_module({"stable_prefix": False})]}
     ),

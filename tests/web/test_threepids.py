@@ -9,6 +9,8 @@ import pytest
 from tests.support.homeserver import LocalHomeserver
 from tests.web.clients import Scim, Synapse, assert_error, new_user, without_meta
 
+pytestmark = pytest.mark.usefixtures("owner")
+
 WORK = {"value": "Ann.Lee@Corp.Example", "type": "work", "primary": True}
 
 

@@ -83,7 +83,7 @@ async def test_without_tables_there_is_no_service(admin: Admin) -> None:
     assert_unavailable(await scim.get("/Users"))
     assert_unavailable(await scim.post("/Users", new_user("ann")))
     assert_scim(await scim.get("/ServiceProviderConfig"), 200)
-    assert (await Synapse(homeserver.url, None, "").request("GET", "/_matrix/client/versions")).status == 200
+    assert (await Synapse(homeserver.url, None).request("GET", "/_matrix/client/versions")).status == 200
 
     # What runs every now and then leaves it at that, until the tables can be made.
     maintenance = build(Config(), homeserver.hs).maintenance
