@@ -28,7 +28,8 @@ def refuse_locked(hs: HomeServer) -> None:
         request: SynapseRequest, *args: Any, allow_locked: bool = False, **kwargs: Any
     ) -> Requester:
         requester = await ask_for(request, *args, allow_locked=allow_locked, **kwargs)
-        if not allow_locked and await store.get_user_locked_status(requester.user.to_string()):
+        user_id = requester.user.to_string()
+        if not allow_locked and await store.get_user_locked_status(user_id):  # type: ignore[call-arg, arg-type, misc]
             raise UserLockedError
         return requester
 

@@ -166,6 +166,12 @@ class AuthenticationService(Resource):
         await self._synapse("provision_user", {"localpart": username, "locked": False, **name})
         return user
 
+    def migrate(self, username: str) -> User:
+        """Make a user of an account that Synapse has already, as `syn2mas` does."""
+        user = User(username=username)
+        self.state.users[user.id] = user
+        return user
+
     async def session(self, user: User, *, device_id: str | None = None, is_admin: bool = False) -> Session:
         """Log a user in on a new device, which Synapse knows at once."""
         device_id = device_id or secrets.token_hex(5).upper()

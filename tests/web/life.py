@@ -56,9 +56,8 @@ class Life:
 
         await self._pool.runInteraction("earlier", earlier)
         homeserver = self.admin.homeserver
-        await build(
-            ScimModule.parse_config({**homeserver.delegation, **(config or {})}), homeserver.hs
-        ).maintenance.start()
+        parsed = ScimModule.parse_config({**homeserver.delegation, **(config or {})})
+        await build(parsed, homeserver.hs).maintenance.start()
 
     async def add_pusher(self, token: str, pushkey: str = "key") -> None:
         """Let Ann's device be notified through a push gateway."""
