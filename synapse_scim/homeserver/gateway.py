@@ -147,16 +147,6 @@ class SynapseAccounts:
                 approved=True,
             )
 
-    async def check_localpart(self, localpart: str) -> None:
-        """Check that an account can have a localpart.
-
-        Raises:
-            UserIdTaken: One has it.
-            InvalidUserId: It is not allowed.
-        """
-        with self._registration_errors(localpart):
-            await self._hs.get_registration_handler().check_username(localpart)
-
     @contextmanager
     def _registration_errors(self, localpart: str) -> Iterator[None]:
         try:

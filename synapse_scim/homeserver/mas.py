@@ -14,6 +14,8 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from synapse.api.constants import ProfileFields
+from synapse.api.errors import SynapseError
+from synapse.spam_checker_api import RegistrationBehaviour
 from synapse.util.duration import Duration
 
 from synapse_scim.accounts import (
@@ -135,8 +137,7 @@ class MasAccounts(SynapseAccounts):
         user_id = f"@{localpart}:{self.server_name}"
         user = {"username": localpart, "displayname": registration.displayname}
         try:
-            # Asked here, since the service does not pass on what Synapse has against a name.
-            await self.check_localpart(localpart)
+            await self._check_registration(localpart)
         except UserIdTaken:
             if former is None or await self._birthmark_now(user_id) != former:
                 raise
@@ -162,6 +163,15 @@ class MasAccounts(SynapseAccounts):
             await self._empty("upstream-oauth-links", {"filter[user]": mas_id})
             await self._set_password(mas_id, None)
         await self._store.set_user_locked_status(user_id, locked=True)
+
+    async def _check_registration(self, localpart: str) -> None:
+        """Ask here what Synapse has against a name: the service does not pass that on."""
+        callbacks = self._hs.get_module_api_callbacks().spam_checker
+        with self._registration_errors(localpart):
+            opinion = await callbacks.check_registration_for_spam(None, localpart, [], auth_provider_id=None)
+            if opinion == RegistrationBehaviour.DENY:
+                raise SynapseError(HTTPStatus.TOO_MANY_REQUESTS, "A spam checker refuses it")
+            await self._hs.get_registration_handler().check_username(localpart)
 
     async def _take_over(self, user_id: str, former: str, birthmark: str) -> None:
         """Make an account that was given up one that is being registered."""

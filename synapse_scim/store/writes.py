@@ -115,13 +115,16 @@ class Writer:
         user_id = account.user_id
         profile, elsewhere = plan.profile_changes, self.gateway.elsewhere(plan.database_changes)
         in_steps = bool(profile or elsewhere)
-        later = tuple(change for change in plan.database_changes if in_steps and isinstance(change, SetPassword))
+        # What is taken away elsewhere is kept here as long as there. A password last: nothing brings back the former.
+        removals = tuple(change for change in elsewhere if isinstance(change, RemoveThreepid | RemoveExternalId))
+        passwords = tuple(change for change in plan.database_changes if in_steps and isinstance(change, SetPassword))
+        later = (*removals, *passwords)
         now = tuple(change for change in plan.database_changes if change not in later)
         entry = journal.Entry(
             certain=not in_steps,
             former=self.records.columns(account.record) if account.record else None,
             buried=account.deleted,
-            undo=journal.opposites(now) if in_steps else (),
+            undo=journal.opposites((*now, *removals)) if in_steps else (),
             profile=profile,
             final=plan.final_changes,
         )
@@ -130,10 +133,9 @@ class Writer:
             await self._change_elsewhere(user_id, (change for change in elsewhere if change not in later))
             for change in profile:
                 await self.gateway.change_profile(user_id, change)
-            # A password last: nothing brings the former one back.
-            await self._change_elsewhere(user_id, (change for change in elsewhere if change in later))
+            await self._change_elsewhere(user_id, (change for change in later if change in elsewhere))
             if in_steps:
-                # Where it was made elsewhere too, it may have come back from there half-made meanwhile.
+                # What was made elsewhere too may have come back from there half-made meanwhile.
                 again = plan.database_changes if elsewhere else later
                 await self._transaction("settle", self._settle, account, plan, again, entry)
         await self._finish(user_id, plan.final_changes)
@@ -155,9 +157,9 @@ class Writer:
         """
         await self.gateway.check_deactivation(account.user_id)
         changes: tuple[DatabaseChange, ...] = (
-            SetLocked(locked=True),
             *(RemoveThreepid(threepid) for threepid in sorted(account.threepids)),
             *(RemoveExternalId(external_id) for external_id in sorted(account.external_ids)),
+            SetLocked(locked=True),
         )
         elsewhere: tuple[FinalChange, ...] = tuple(map(Elsewhere, self.gateway.elsewhere(changes)))
         final: tuple[FinalChange, ...] = (

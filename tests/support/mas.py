@@ -244,9 +244,9 @@ class AuthenticationService(Resource):
                     self._jobs.popleft()
         self._works = False
         if not self._jobs:
-            for waiting in self._waiting:
-                waiting.callback(None)
-            self._waiting.clear()
+            waiting, self._waiting = self._waiting, []
+            for deferred in waiting:
+                deferred.callback(None)
 
     # -- Requests -------------------------------------------------------------
 

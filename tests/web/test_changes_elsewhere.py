@@ -11,7 +11,7 @@ from synapse_scim.application import build
 from synapse_scim.module import ScimModule
 from tests.web.clients import Admin, Scim, Synapse
 
-pytestmark = pytest.mark.usefixtures("engine")
+pytestmark = pytest.mark.usefixtures("owner", "engine")
 
 OFF = {"op": "replace", "path": "active", "value": False}
 

@@ -6,6 +6,8 @@ import pytest
 
 from tests.web.clients import Admin
 
+pytestmark = pytest.mark.usefixtures("owner")
+
 OFF = {"op": "replace", "path": "active", "value": False}
 ON = {"op": "replace", "path": "active", "value": True}
 NOTIFYING = {

@@ -12,7 +12,7 @@ from synapse_scim.commands import main
 from tests.support.client import Response
 from tests.web.clients import Admin, assert_error, assert_scim, bulk_of, url_of
 
-pytestmark = pytest.mark.usefixtures("engine")
+pytestmark = pytest.mark.usefixtures("owner", "engine")
 
 OFF = {"op": "replace", "path": "active", "value": False}
 ON = {"op": "replace", "path": "active", "value": True}

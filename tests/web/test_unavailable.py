@@ -267,7 +267,7 @@ async def test_a_secret_for_cursors_must_be_there(
 
 async def test_delegated_authentication_is_refused(start_homeserver: StartHomeserver) -> None:
     """Where accounts live in Matrix Authentication Service, SCIM would make some that nobody can use: no start."""
-    with pytest.raises(ConfigError, match="synapse-scim: this homeserver delegates authentication"):
+    with pytest.raises(ConfigError, match="'mas' must be given: this homeserver delegates authentication"):
         await start_homeserver(config=MAS)
 
 
