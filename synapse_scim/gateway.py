@@ -8,7 +8,7 @@ from typing import ParamSpec, Protocol, TypeVar
 
 import attrs
 
-from synapse_scim.accounts import Belongings
+from synapse_scim.accounts import Account, Belongings
 from synapse_scim.database import Transaction
 from synapse_scim.steps import DatabaseChange, FinalChange, ProfileChange, SetPassword
 
@@ -63,8 +63,10 @@ class AccountGateway(Protocol):
     async def prepare(self) -> None:
         """Find out what cannot be known without asking. Called at the start, and every now and then; never fails."""
 
-    async def ensure_writable(self, user_id: str) -> None:
-        """Check that an account can be written to, where it belongs to somebody else than Synapse.
+    async def present(self, account: Account) -> Account:
+        """Return an account that is going to be written to as it is where it belongs.
+
+        What Synapse has of it may be late, where that is not Synapse.
 
         Raises:
             AccountProtected: It must not be.

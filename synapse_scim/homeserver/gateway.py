@@ -18,6 +18,7 @@ from synapse.util.duration import Duration
 from synapse.util.threepids import validate_email
 
 from synapse_scim.accounts import (
+    Account,
     AccountChangeRefused,
     Belongings,
     ExternalId,
@@ -114,8 +115,9 @@ class SynapseAccounts:
     async def prepare(self) -> None:
         """Do nothing: all is known from the configuration."""
 
-    async def ensure_writable(self, user_id: str) -> None:
-        """Do nothing: accounts are Synapse's."""
+    async def present(self, account: Account) -> Account:
+        """Return an account as Synapse has it, to which it belongs."""
+        return account
 
     def registration(self, localpart: str, displayname: str, password: SetPassword | None) -> Registration:
         """Return how an account is registered: the hash of its password, or one that is nobody's, tells it is ours."""

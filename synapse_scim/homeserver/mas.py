@@ -13,12 +13,14 @@ from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+import attrs
 from synapse.api.constants import ProfileFields
 from synapse.api.errors import SynapseError
 from synapse.spam_checker_api import RegistrationBehaviour
 from synapse.util.duration import Duration
 
 from synapse_scim.accounts import (
+    Account,
     AccountChangeRefused,
     AccountProtected,
     ExternalId,
@@ -107,15 +109,42 @@ class MasAccounts(SynapseAccounts):
             if server_name != self.server_name:
                 logger.error("This Matrix Authentication Service is that of another homeserver, %s", server_name)
 
-    async def ensure_writable(self, user_id: str) -> None:
-        """Refuse to write to those who may administer the service."""
-        user = await self._user(user_id)
-        if user is None:
-            raise _unknown(user_id)
+    async def present(self, account: Account) -> Account:
+        """Return an account with what the service has of it; refuse those who may administer the service."""
+        user_id = account.user_id
+        user = await self._known(user_id)
+        mine = {"filter[user]": _id_of(user)}
+        emails = await self._api.all("user-emails", mine)
+        links = await self._api.all("upstream-oauth-links", mine) if self._upstream_providers else []
+        names = {provider_id: name for name, provider_id in self._upstream_providers.items()}
         with as_expected():
             is_admin = user["attributes"]["admin"]
+            threepids = {Threepid("email", self._canonical(email["attributes"]["email"])) for email in emails}
+            subjects = {
+                ExternalId(names[link["attributes"]["provider_id"]], link["attributes"]["subject"])
+                for link in links
+                if link["attributes"]["provider_id"] in names
+            }
+            is_locked = user["attributes"]["locked_at"] is not None
+            is_deactivated = user["attributes"]["deactivated_at"] is not None
         if is_admin:
             raise AccountProtected(f"The account {user_id} may administer Matrix Authentication Service")
+        return attrs.evolve(
+            account,
+            threepids=frozenset(threepids.union(t for t in account.threepids if t.medium != "email")),
+            external_ids=frozenset(
+                subjects.union(e for e in account.external_ids if e.auth_provider not in self._upstream_providers)
+            ),
+            locked=is_locked,
+            deactivated=account.deactivated or is_deactivated,
+        )
+
+    def _canonical(self, address: str) -> str:
+        try:
+            return self.to_email(address)
+        except ValueError:
+            # Synapse would not take it from anybody but the service.
+            return address
 
     # -- Registration ---------------------------------------------------------
 

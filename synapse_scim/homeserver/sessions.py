@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from synapse.api.errors import UserLockedError
 from synapse.http.servlet import parse_json_object_from_request
@@ -25,9 +25,9 @@ def refuse_locked(hs: HomeServer) -> None:
     ask_for = auth.get_user_by_req
 
     async def get_user_by_req(
-        request: SynapseRequest, *args: Any, allow_locked: bool = False, **kwargs: Any
+        request: SynapseRequest, allow_guest: bool = False, allow_expired: bool = False, allow_locked: bool = False
     ) -> Requester:
-        requester = await ask_for(request, *args, allow_locked=allow_locked, **kwargs)
+        requester = await ask_for(request, allow_guest, allow_expired, allow_locked)
         user_id = requester.user.to_string()
         if not allow_locked and await store.get_user_locked_status(user_id):  # type: ignore[call-arg, arg-type, misc]
             raise UserLockedError

@@ -105,8 +105,7 @@ class UserStorage(AsyncScimStorage):
             # Whom a caller may adopt it need not see.
             account = self._rights.visible(found) if seen or found is None else found
             self._rights.ensure_writable(account)
-            await self._store.gateway.ensure_writable(user_id)
-            self._held = account
+            self._held = account = await self._store.gateway.present(account)
             try:
                 yield account
             finally:
