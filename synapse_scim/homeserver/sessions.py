@@ -25,7 +25,7 @@ def refuse_locked(hs: HomeServer) -> None:
     ask_for = auth.get_user_by_req
 
     async def get_user_by_req(
-        request: SynapseRequest, allow_guest: bool = False, allow_expired: bool = False, allow_locked: bool = False
+        request: SynapseRequest, *, allow_guest: bool = False, allow_expired: bool = False, allow_locked: bool = False
     ) -> Requester:
         requester = await ask_for(request, allow_guest, allow_expired, allow_locked)
         user_id = requester.user.to_string()
@@ -33,7 +33,7 @@ def refuse_locked(hs: HomeServer) -> None:
             raise UserLockedError
         return requester
 
-    auth.get_user_by_req = get_user_by_req  # type: ignore[method-assign]
+    auth.get_user_by_req = get_user_by_req  # type: ignore[method-assign, assignment]
 
 
 class RefreshServlet(RefreshTokenServlet):

@@ -114,31 +114,34 @@ class Writer:
         """
         user_id = account.user_id
         profile, elsewhere = plan.profile_changes, self.gateway.elsewhere(plan.database_changes)
-        in_steps = bool(profile or elsewhere)
-        # What is taken away elsewhere is kept here as long as there. A password last: nothing brings back the former.
+        # What is taken away elsewhere is gone for good, with what depends on it there: once the write is certain.
         removals = tuple(change for change in elsewhere if isinstance(change, RemoveThreepid | RemoveExternalId))
-        passwords = tuple(change for change in plan.database_changes if in_steps and isinstance(change, SetPassword))
-        later = (*removals, *passwords)
+        early = tuple(change for change in elsewhere if change not in removals)
+        final: tuple[FinalChange, ...] = (*map(Elsewhere, removals), *plan.final_changes)
+        in_steps = bool(profile or early)
+        passwords = tuple(change for change in plan.database_changes if isinstance(change, SetPassword))
+        later: tuple[DatabaseChange, ...] = (*removals, *passwords) if in_steps else ()
         now = tuple(change for change in plan.database_changes if change not in later)
         entry = journal.Entry(
             certain=not in_steps,
             former=self.records.columns(account.record) if account.record else None,
             buried=account.deleted,
-            undo=journal.opposites((*now, *removals)) if in_steps else (),
+            undo=journal.opposites(now) if in_steps else (),
             profile=profile,
-            final=plan.final_changes,
+            final=final,
         )
         async with self._recovering(user_id):
             await self._transaction("update", self._begin_update, account, plan, now, entry)
-            await self._change_elsewhere(user_id, (change for change in elsewhere if change not in later))
+            await self._change_elsewhere(user_id, (change for change in early if change not in passwords))
             for change in profile:
                 await self.gateway.change_profile(user_id, change)
-            await self._change_elsewhere(user_id, (change for change in later if change in elsewhere))
+            # A password last: nothing brings the former one back.
+            await self._change_elsewhere(user_id, (change for change in early if change in passwords))
             if in_steps:
                 # What was made elsewhere too may have come back from there half-made meanwhile.
-                again = plan.database_changes if elsewhere else later
+                again = plan.database_changes if early else later
                 await self._transaction("settle", self._settle, account, plan, again, entry)
-        await self._finish(user_id, plan.final_changes)
+        await self._finish(user_id, final)
         _log_unbound(user_id, plan)
 
     async def delete(

@@ -125,10 +125,11 @@ class Person:
 
     def owners_view(self, homeserver: LocalHomeserver) -> Any:
         """Return what MAS has of the account, if it belongs to it."""
-        user = homeserver.mas and homeserver.mas.state.named(self.name)
-        if not user:
+        mas = homeserver.mas
+        user = mas.state.named(self.name) if mas else None
+        if mas is None or user is None:
             return None
-        emails, links = homeserver.mas.state.emails_of(user.id), homeserver.mas.state.links_of(user.id)
+        emails, links = mas.state.emails_of(user.id), mas.state.links_of(user.id)
         if user.locked_at is not None and not (emails or links or user.deactivated_at):
             return "locked, with nothing"
         has_password = user.password == "correct horse"

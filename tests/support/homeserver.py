@@ -168,7 +168,7 @@ class LocalHomeserver:
     async def access_token(self, user_id: str) -> str:
         """Return an access token of a new device of an account."""
         if self.mas is not None:
-            user = self.mas.state.named(UserID.from_string(user_id).localpart)
+            user = self.mas.known(user_id)
             return (await self.mas.session(user, is_admin=user.admin)).token
         with self._context():
             _, token, _, _ = await self.hs.get_registration_handler().register_device(

@@ -172,6 +172,17 @@ class AuthenticationService(Resource):
         self.state.users[user.id] = user
         return user
 
+    def known(self, user_id: str) -> User:
+        """Return the user of an account.
+
+        Raises:
+            LookupError: There is none.
+        """
+        user = self.state.named(user_id[1:].partition(":")[0])
+        if user is None:
+            raise LookupError(user_id)
+        return user
+
     async def session(self, user: User, *, device_id: str | None = None, is_admin: bool = False) -> Session:
         """Log a user in on a new device, which Synapse knows at once."""
         device_id = device_id or secrets.token_hex(5).upper()
@@ -254,9 +265,9 @@ class AuthenticationService(Resource):
         """Answer a request."""
         # The homeserver keeps no connection, which would outlive the service.
         request.setHeader(b"Connection", b"close")
-        gone = request.notifyFinish()
-        gone.addErrback(lambda _: None)
-        Deferred.fromCoroutine(self._answer(request)).addErrback(lambda failure: self._fail(request, failure))
+        _ = request.notifyFinish().addErrback(lambda _: None)
+        answered = Deferred.fromCoroutine(self._answer(request))
+        _ = answered.addErrback(lambda failure: self._fail(request, failure))
         return NOT_DONE_YET
 
     def _fail(self, request: Request, failure: Failure) -> None:
@@ -289,7 +300,7 @@ class AuthenticationService(Resource):
         _write(request, status, "application/json", content)
 
     async def _respond(self, request: Request, method: str, path: str) -> tuple[int, Any]:
-        content = request.content.read()
+        content = cast("Any", request.content).read()
         if path == "/oauth2/token":
             return self._token(request, content)
         if path == "/oauth2/introspect":

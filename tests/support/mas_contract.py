@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
-from referencing import Registry, Resource
+from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
 from tests.support.reduce_mas_api import REDUCED
@@ -47,7 +47,7 @@ class Contract:
         """Read it."""
         self._description = json.loads(path.read_text())
         self.version: str = self._description["info"]["version"]
-        self._registry = Registry().with_resource(_URI, Resource(contents=self._description, specification=DRAFT202012))
+        self._registry = Registry().with_resource(_URI, DRAFT202012.create_resource(self._description))
         self._validators: dict[str, Draft202012Validator] = {}
         self._patterns = [
             (re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(path))), path)

@@ -29,8 +29,13 @@ def now() -> str:
 class Thing(Protocol):
     """What a path lists."""
 
-    kind: str
-    id: str
+    @property
+    def kind(self) -> str:
+        """The kind of thing."""
+
+    @property
+    def id(self) -> str:
+        """Its ID."""
 
     def attributes(self) -> dict[str, Any]:
         """Return the attributes, as the API gives them."""

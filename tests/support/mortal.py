@@ -13,11 +13,10 @@ import attrs
 from synapse.module_api import SynapseRequest
 from twisted.internet.defer import Deferred
 
-from synapse_scim.application import Application, build
+from synapse_scim.application import Application, account_gateway, build
 from synapse_scim.config import Config
 from synapse_scim.homeserver import HomeServer
 from synapse_scim.homeserver.database import HomeserverDatabase
-from synapse_scim.homeserver.gateway import SynapseAccounts
 from synapse_scim.mapping.identifiers import fold
 from synapse_scim.module import ScimModule
 from synapse_scim.resources.endpoint import Endpoint
@@ -111,7 +110,7 @@ class MortalScimModule(ScimModule):
         application = build(
             config,
             hs,
-            gateway=MortalGateway(SynapseAccounts(hs), steps),
+            gateway=MortalGateway(account_gateway(config, hs), steps),
             database=FailingDatabase(HomeserverDatabase(hs, fold), steps),
         )
         parts = {field.name: getattr(application.endpoint, field.name) for field in attrs.fields(Endpoint)}

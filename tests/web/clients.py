@@ -227,7 +227,7 @@ class Admin:
         """Call with an access token."""
         self.homeserver = homeserver
         self.token = token
-        self.scim = Scim(homeserver.url, token, STABLE, settle=homeserver.mas and homeserver.mas.do_jobs)
+        self.scim = Scim(homeserver.url, token, STABLE, settle=homeserver.mas.do_jobs if homeserver.mas else None)
         self.synapse = Synapse(homeserver.url, token, homeserver.mas)
 
     @classmethod
