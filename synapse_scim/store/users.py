@@ -24,6 +24,7 @@ from synapse_scim.accounts import (
 from synapse_scim.database import Database, Transaction
 from synapse_scim.gateway import AccountGateway
 from synapse_scim.mapping.changes import Plan, Planner
+from synapse_scim.mapping.rendering import Rendered
 from synapse_scim.mapping.user import UserMapping, is_made_of_photo
 from synapse_scim.mapping.wanted import WantedUser
 from synapse_scim.steps import SetPasswordHash
@@ -61,17 +62,17 @@ class StoredUsers(Sequence[Resource[Any]]):
     """Users as JSON, which are models for whoever looks at one.
 
     Attributes:
-        payloads: The JSON, as `UserMapping.to_payload` gives it.
+        rendered: The JSON.
     """
 
-    def __init__(self, payloads: list[dict[str, Any]], model: type[Resource[Any]]) -> None:
+    def __init__(self, rendered: list[Rendered], model: type[Resource[Any]]) -> None:
         """Hold Users of a model."""
-        self.payloads = payloads
+        self.rendered = rendered
         self._model = model
 
     def __len__(self) -> int:
         """Return how many there are."""
-        return len(self.payloads)
+        return len(self.rendered)
 
     def __eq__(self, other: object) -> bool:
         """Tell whether these are the same Users, in the same order."""
@@ -80,10 +81,13 @@ class StoredUsers(Sequence[Resource[Any]]):
     __hash__ = None  # type: ignore[assignment]
 
     def __getitem__(self, index: Any) -> Any:
-        """Return a User, or a list of some."""
+        """Return a User, or a list of some, as `UserMapping.to_payload` gives them."""
         if isinstance(index, slice):
-            return [self._model.model_validate(payload) for payload in self.payloads[index]]
-        return self._model.model_validate(self.payloads[index])
+            return [self._resource(user) for user in self.rendered[index]]
+        return self._resource(self.rendered[index])
+
+    def _resource(self, user: Rendered) -> Resource[Any]:
+        return self._model.model_validate(user.unlocated())
 
 
 class UserStorage(AsyncScimStorage):
@@ -149,13 +153,22 @@ class UserStorage(AsyncScimStorage):
         """Return a User."""
         return self._to_resource(await self._account(resource_id))
 
-    async def payload(self, resource_id: str) -> dict[str, Any]:
-        """Return a User as JSON, as `UserMapping.to_payload` gives it.
+    async def rendered(self, resource_id: str) -> Rendered:
+        """Return a User as JSON.
 
         Raises:
             NotFoundException: There is none.
         """
-        return self._store.users.to_payload(await self._account(resource_id))
+
+        def read(txn: Transaction) -> Rendered | None:
+            return self._store.search.renderer.one(txn, resource_id, self._rights.visible_sql())
+
+        with scim_errors():
+            self._check_id(resource_id)
+            found = await self._store.database.run("synapse_scim_read", read)
+            if found is None:
+                raise AccountNotFound("There is no such user")
+        return found
 
     async def search(
         self,
