@@ -2,38 +2,94 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+import re
+from collections.abc import Iterator
 from pathlib import Path
-import json
+from typing import Any
 
-from tests.support.canaille import Canaille
-from tests.support.process import SpawnHomeserver
-from tests.web.clients import ENTERPRISE, STABLE, Scim, Synapse
+import pytest
+
+from tests.support.canaille import CLIENT_ID, CLIENT_SECRET, Canaille
+from tests.support.child import free_port
+from tests.support.configuration import http_listener, scim_module
+from tests.support.process import SpawnedHomeserver, SpawnHomeserver
+from tests.support.runner import BlockingRunner
+from tests.web.clients import ENTERPRISE, STABLE, Scim, Synapse, assert_error
+
+PERSON = {
+    "user_name": "ann",
+    "formatted_name": "Ann Lee",
+    "given_name": "Ann",
+    "family_name": "Lee",
+    "display_name": "Ann Lee",
+    "emails": "ann@corp.example",
+    "phone_numbers": "+43 1 234567",
+    "department": "Sales",
+}
 
 
-async def test_people_of_canaille_have_accounts(tmp_path: Path, spawn_homeserver: SpawnHomeserver) -> None:
-    """Whoever is created, changed, locked, unlocked and deleted in Canaille is so in Matrix, and Canaille has no complaint."""
-    homeserver = await spawn_homeserver()
+@pytest.fixture
+def port() -> int:
+    """Where the homeserver listens: Canaille is told before it runs."""
+    return free_port()
+
+
+@pytest.fixture
+def canaille(port: int, tmp_path: Path) -> Iterator[Canaille]:
+    """An identity server that provisions people into the homeserver."""
+    canaille = Canaille(tmp_path, f"http://127.0.0.1:{port}{STABLE}")
+    yield canaille
+    canaille.close()
+
+
+@pytest.fixture
+def provisioned(
+    canaille: Canaille, port: int, tmp_path: Path, spawn_homeserver: SpawnHomeserver, runner: BlockingRunner
+) -> SpawnedHomeserver:
+    """A homeserver that asks Canaille about the tokens that Canaille calls with."""
+    secret = tmp_path / "canaille.secret"
+    secret.write_text(CLIENT_SECRET)
+    issuer = {"issuer": canaille.issuer, "client_id": CLIENT_ID, "client_secret_path": str(secret)}
+    homeserver = runner.run(
+        spawn_homeserver(
+            module=scim_module({"introspection": [issuer]}), listeners=[{**http_listener("client"), "port": port}]
+        )
+    )
     homeserver.start()
     homeserver.wait_until_logged("SCIM is ready")
-    token = homeserver.register_admin()
-    scim, synapse = Scim(homeserver.url, token, STABLE), Synapse(homeserver.url, token, "")
-    with closing(Canaille(tmp_path, homeserver.url + STABLE)) as canaille:
-        (c,) = json.loads(canaille.run("get", "client"))
-        cid=c["id"]
-        canaille.run("create", "token", "--token-id", "x", "--access-token", token, "--client", cid, "--audience", cid, "--lifetime", "3600", "--issue-date", "2026-11-25T00:00:00+00:00", "--scope", "openid", "--type", "Bearer")
-        ann = canaille.create("user", user_name="ann", formatted_name="Ann Lee", family_name="Lee", given_name="Ann", display_name="Ann Lee", emails="ann@corp.example", password="correct horse battery", department="Sales", phone_numbers="+43 1 234567")
-        print(canaille.log)
-        (user,) = await scim.users(filter=f'externalId eq "{ann["id"]}"')
-        print(user)
-        print(await synapse.account("@ann:example.org"))
-        canaille.change(ann, display_name="Ann Miller", emails="ann.miller@corp.example")
-        print(await synapse.account("@ann:example.org"))
-        canaille.change(ann, lock_date="2020-01-01T00:00:00+00:00")
-        print(await synapse.account("@ann:example.org"))
-        canaille.change(ann, lock_date="")
-        print(await synapse.account("@ann:example.org"))
-        canaille.delete(ann)
-        print(await synapse.account("@ann:example.org"))
-        print(canaille.log)
-    assert 0
+    return homeserver
+
+
+async def test_people_of_canaille_have_accounts(canaille: Canaille, provisioned: SpawnedHomeserver) -> None:
+    """Whoever is created, changed, locked, unlocked and deleted in Canaille is so in Matrix; its log has no complaint."""
+    token = provisioned.register_admin()
+    scim, synapse = Scim(provisioned.url, token, STABLE), Synapse(provisioned.url, token, "")
+
+    async def account() -> dict[str, Any]:
+        return await synapse.account("@ann:example.org")
+
+    ann = canaille.create("user", **PERSON)
+    (user,) = await scim.users(filter=f'externalId eq "{ann["id"]}"')
+    assert (user["id"], user["userName"], user["name"]["familyName"]) == ("@ann:example.org", "ann", "Lee")
+    assert user[ENTERPRISE] == {"department": "Sales"}
+    assert (await account())["displayname"] == "Ann Lee"
+    assert await synapse.threepids("@ann:example.org") == {("email", "ann@corp.example"), ("msisdn", "431234567")}
+
+    canaille.change(ann, display_name="Ann Miller", emails="ann.miller@corp.example")
+    assert (await account())["displayname"] == "Ann Miller"
+    assert ("email", "ann.miller@corp.example") in await synapse.threepids("@ann:example.org")
+
+    canaille.change(ann, lock_date="2020-01-01T00:00:00+00:00")
+    assert (await account())["locked"] is True
+    canaille.unlock(ann)
+    assert (await account())["locked"] is False
+
+    canaille.delete(ann)
+    assert (await account())["deactivated"] is True
+    assert_error(await scim.get("/Users/@ann:example.org"), 404)
+    assert await scim.users(filter=f'externalId eq "{ann["id"]}"') == []
+
+    sent = re.findall(r'HTTP Request: (POST|PUT|DELETE) \S+ "HTTP/1.1 (\d+)', canaille.log)
+    assert sent == [("POST", "201"), *[("PUT", "200")] * 3, ("DELETE", "204")]
+    assert "failed" not in canaille.log
+    assert "not supported" not in canaille.log

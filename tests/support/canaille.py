@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -56,6 +56,17 @@ ENABLE_CLIENT = true
 TRUSTED_DOMAINS = ["127.0.0.1"]
 """)
 
+_UNLOCK = """
+import sys
+from canaille import create_app
+from canaille.app import models
+app = create_app()
+with app.app_context(), app.backend.session():
+    user = app.backend.get(models.User, sys.argv[1])
+    user.lock_date = None
+    app.backend.save(user)
+"""
+
 
 class Canaille:
     """An identity server that tells a homeserver of its people. Its methods block."""
@@ -98,8 +109,12 @@ class Canaille:
         return made
 
     def change(self, user: Mapping[str, Any], **attributes: str) -> None:
-        """Change a person. An empty value removes an attribute."""
+        """Change a person."""
         self.run("set", "user", user["id"], *_options(attributes))
+
+    def unlock(self, user: Mapping[str, Any]) -> None:
+        """Take a person's lock date away, which no command does: in the browser it is a button."""
+        self._execute([_PROGRAM.with_name("python"), "-c", _UNLOCK, user["id"]])
 
     def delete(self, user: Mapping[str, Any]) -> None:
         """Delete a person."""
@@ -107,8 +122,15 @@ class Canaille:
 
     def run(self, *arguments: str) -> str:
         """Run a command of Canaille's, and return what it prints."""
+        return self._execute([_PROGRAM, *arguments])
+
+    def close(self) -> None:
+        """End it."""
+        end_child(self._server, signal.SIGKILL)
+
+    def _execute(self, command: Sequence[str | Path]) -> str:
         finished = subprocess.run(
-            [_PROGRAM, *arguments],
+            command,
             cwd=self._folder,
             env=self._environment,
             check=False,
@@ -116,13 +138,9 @@ class Canaille:
             text=True,
         )
         if finished.returncode:
-            raise RuntimeError(f"canaille {' '.join(arguments)}:\n{finished.stdout}{finished.stderr}")
+            raise RuntimeError(f"{command}:\n{finished.stdout}{finished.stderr}")
         self.log += finished.stderr
         return finished.stdout
-
-    def close(self) -> None:
-        """End it."""
-        end_child(self._server, signal.SIGKILL)
 
     def _wait_until_it_answers(self) -> None:
         give_up = time.monotonic() + _SECONDS
