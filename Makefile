@@ -6,6 +6,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 .PHONY: test venv lint types docs demo bench clean
 
 test: lint types
+	@$(BIN)/python -m tests.support.canaille
 	@$(BIN)/python -m pytest --numprocesses 2 --cov
 
 venv: .venv/installed
@@ -40,5 +41,5 @@ bench: venv
 	@$(BIN)/python -m benchmarks.run
 
 clean:
-	rm -rf .venv .tox .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-canaille* .tox .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	rm -rf build dist docs/_build ./*.egg-info

@@ -9,11 +9,10 @@ from typing import Any
 
 import pytest
 
-from tests.support.canaille import CLIENT_ID, CLIENT_SECRET, Canaille
+from tests.support.canaille import CLIENT_ID, Canaille
 from tests.support.child import free_port
 from tests.support.configuration import http_listener, scim_module
 from tests.support.process import SpawnedHomeserver, SpawnHomeserver
-from tests.support.runner import BlockingRunner
 from tests.web.clients import ENTERPRISE, STABLE, Scim, Synapse, assert_error
 
 PERSON = {
@@ -42,28 +41,29 @@ def canaille(port: int, tmp_path: Path) -> Iterator[Canaille]:
     canaille.close()
 
 
-@pytest.fixture
-def provisioned(
-    canaille: Canaille, port: int, tmp_path: Path, spawn_homeserver: SpawnHomeserver, runner: BlockingRunner
-) -> SpawnedHomeserver:
-    """A homeserver that asks Canaille about the tokens that Canaille calls with."""
-    secret = tmp_path / "canaille.secret"
-    secret.write_text(CLIENT_SECRET)
-    issuer = {"issuer": canaille.issuer, "client_id": CLIENT_ID, "client_secret_path": str(secret)}
-    homeserver = runner.run(
-        spawn_homeserver(
-            module=scim_module({"introspection": [issuer]}), listeners=[{**http_listener("client"), "port": port}]
-        )
+async def provisioned(canaille: Canaille, port: int, spawn: SpawnHomeserver) -> SpawnedHomeserver:
+    """Start a homeserver that asks Canaille about the tokens that Canaille calls with."""
+    issuer = {
+        "issuer": canaille.issuer,
+        "client_id": CLIENT_ID,
+        "client_secret_path": str(canaille.secret_path),
+        "allowed_clients": [CLIENT_ID],
+    }
+    homeserver = await spawn(
+        module=scim_module({"introspection": [issuer]}), listeners=[{**http_listener("client"), "port": port}]
     )
     homeserver.start()
     homeserver.wait_until_logged("SCIM is ready")
     return homeserver
 
 
-async def test_people_of_canaille_have_accounts(canaille: Canaille, provisioned: SpawnedHomeserver) -> None:
-    """Whoever is created, changed, locked, unlocked and deleted in Canaille is so in Matrix; its log has no complaint."""
-    token = provisioned.register_admin()
-    scim, synapse = Scim(provisioned.url, token, STABLE), Synapse(provisioned.url, token, "")
+async def test_people_of_canaille_have_accounts(
+    canaille: Canaille, port: int, spawn_homeserver: SpawnHomeserver
+) -> None:
+    """Whoever is created, changed, locked, unlocked and deleted in Canaille is so in Matrix, without a complaint."""
+    homeserver = await provisioned(canaille, port, spawn_homeserver)
+    token = homeserver.register_admin()
+    scim, synapse = Scim(homeserver.url, token, STABLE), Synapse(homeserver.url, token, "")
 
     async def account() -> dict[str, Any]:
         return await synapse.account("@ann:example.org")

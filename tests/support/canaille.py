@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from tests.support.child import end_child, free_port, start_child, tail
 ENVIRONMENT = Path(__file__).parents[2] / ".venv-canaille"
 """Where it is installed, once for all runs."""
 
-CLIENT_ID, CLIENT_SECRET = "synapse", "what-synapse-says-to-canaille"
+CLIENT_ID = "synapse"
 """The homeserver, to Canaille."""
 
 _REQUIREMENTS = Path(__file__).with_name("canaille.txt")
@@ -83,7 +84,10 @@ class Canaille:
         self.issuer = f"http://127.0.0.1:{port}"
         self.log = ""
         """What its commands have logged so far: they call the homeserver themselves."""
+        self.secret_path = folder / "synapse.secret"
+        """The file with what the homeserver authenticates with to Canaille."""
         self._folder = folder
+        self.secret_path.write_text(secrets.token_urlsafe())
         (folder / "canaille.toml").write_text(_CONFIGURATION.substitute(port=port, folder=folder))
         self._environment = {
             **{name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
@@ -92,7 +96,7 @@ class Canaille:
             "NO_PROXY": "*",
         }
         self.run("install")
-        credentials = {"client-id": CLIENT_ID, "client-secret": CLIENT_SECRET}
+        credentials = {"client-id": CLIENT_ID, "client-secret": self.secret_path.read_text()}
         method = {"grant-types": "client_credentials", "token-endpoint-auth-method": "client_secret_basic"}
         self.create("client", **credentials, **method, **{"client-name": "Synapse", "client-uri": scim_url})
         self._server = start_child(
@@ -118,7 +122,7 @@ class Canaille:
 
     def delete(self, user: Mapping[str, Any]) -> None:
         """Delete a person."""
-        self.run("delete", "user", user["id"])
+        self.run("delete", "user", "--noconfirm", "--user-name", user["user_name"])
 
     def run(self, *arguments: str) -> str:
         """Run a command of Canaille's, and return what it prints."""
@@ -169,10 +173,10 @@ def install() -> None:
         if installed.exists() and installed.read_text() == wanted:
             return
         subprocess.run([sys.executable, "-m", "venv", "--clear", ENVIRONMENT], check=True)
-        pip = [ENVIRONMENT / "bin" / "python", "-m", "pip", "--quiet", "--disable-pip-version-check"]
+        pip = [str(ENVIRONMENT / "bin" / "python"), "-m", "pip", "--quiet", "--disable-pip-version-check"]
         # This project's own versions bind whoever installs this project.
         environment = {name: value for name, value in os.environ.items() if name != "PIP_CONSTRAINT"}
-        subprocess.run([*pip, "install", "--requirement", _REQUIREMENTS], env=environment, check=True)
+        subprocess.run([*pip, "install", "--requirement", str(_REQUIREMENTS)], env=environment, check=True)
         installed.write_text(wanted)
 
 
