@@ -47,7 +47,6 @@ async def provisioned(canaille: Canaille, port: int, spawn: SpawnHomeserver) -> 
         "issuer": canaille.issuer,
         "client_id": CLIENT_ID,
         "client_secret_path": str(canaille.secret_path),
-        "allowed_clients": [CLIENT_ID],
     }
     homeserver = await spawn(
         module=scim_module({"introspection": [issuer]}), listeners=[{**http_listener("client"), "port": port}]

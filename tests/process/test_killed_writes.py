@@ -106,7 +106,7 @@ class World:
         """Start it, and make the administrator."""
         self.homeserver = homeserver
         self.policy = policy
-        self.folder: Path = homeserver._folder
+        self.folder: Path = homeserver.folder
         homeserver.start()
         token = homeserver.register_admin()
         self.scim = Scim(homeserver.url, token, STABLE)

@@ -99,11 +99,12 @@ class SpawnedHomeserver:
         self.ports: tuple[int, ...] = tuple(listener["port"] for listener in configuration["listeners"])
         """The port of each listener, in the order of the configuration."""
         self._database = database
-        self._folder = database.folder
-        self._output = self._folder / "output"
+        self.folder = database.folder
+        """Where its files are."""
+        self._output = self.folder / "output"
         self._launch = launch
         self._process: Process | None = None
-        (self._folder / "homeserver.yaml").write_text(yaml.safe_dump(dict(configuration)))
+        (self.folder / "homeserver.yaml").write_text(yaml.safe_dump(dict(configuration)))
 
     @property
     def port(self) -> int:
@@ -133,7 +134,7 @@ class SpawnedHomeserver:
             RuntimeError: It did not; the text is what it printed and the end of its log.
         """
         self._output.unlink(missing_ok=True)
-        self._process = process = self._launch(self._folder, self._output)
+        self._process = process = self._launch(self.folder, self._output)
         give_up = time.monotonic() + _SECONDS
         while process.poll() is None and time.monotonic() < give_up:
             try:
@@ -148,7 +149,7 @@ class SpawnedHomeserver:
     def run_until_exit(self) -> Exit:
         """Start it in the belief that it will refuse to run, and wait for its end."""
         self._output.unlink(missing_ok=True)
-        self._process = process = Program(self._folder, self._output)
+        self._process = process = Program(self.folder, self._output)
         try:
             code = process.wait(_SECONDS)
         finally:
@@ -171,7 +172,7 @@ class SpawnedHomeserver:
 
     def log(self) -> str:
         """Return what it has logged so far, from INFO up."""
-        log = self._folder / "homeserver.log"
+        log = self.folder / "homeserver.log"
         return log.read_text() if log.exists() else ""
 
     def wait_until_logged(self, text: str) -> None:
@@ -186,12 +187,12 @@ class SpawnedHomeserver:
                 raise TimeoutError(self.log())
             time.sleep(0.02)
 
-    def register_admin(self, localpart: str = "admin") -> str:
+    def register_admin(self, localpart: str = "admin", secret: str = SHARED_SECRET) -> str:
         """Register a server admin by the shared secret and return an access token of theirs."""
         url = f"{self.url}/_synapse/admin/v1/register"
         nonce = _json(url)["nonce"]
         fields = [nonce, localpart, "password", "admin"]
-        mac = hmac.new(SHARED_SECRET.encode(), "\0".join(fields).encode(), hashlib.sha1).hexdigest()
+        mac = hmac.new(secret.encode(), "\0".join(fields).encode(), hashlib.sha1).hexdigest()
         body = {"nonce": nonce, "username": localpart, "password": "password", "admin": True, "mac": mac}
         token: str = _json(url, json.dumps(body).encode())["access_token"]
         return token
