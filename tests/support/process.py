@@ -98,7 +98,8 @@ class SpawnedHomeserver:
         """
         self.ports: tuple[int, ...] = tuple(listener["port"] for listener in configuration["listeners"])
         """The port of each listener, in the order of the configuration."""
-        self._database = database
+        self.database = database
+        """Its database."""
         self.folder = database.folder
         """Where its files are."""
         self._output = self.folder / "output"
@@ -168,7 +169,7 @@ class SpawnedHomeserver:
         """Kill it if it runs, and remove its files and its database."""
         if self._process is not None:
             self.kill()
-        self._database.drop()
+        self.database.drop()
 
     def log(self) -> str:
         """Return what it has logged so far, from INFO up."""
