@@ -24,9 +24,12 @@ from synapse_scim.mapping.user import UserMapping
 from synapse_scim.protocol.handler import Handler
 from synapse_scim.protocol.provider import composed_user, is_attribute, provider
 from synapse_scim.protocol.service import Service
+from synapse_scim.resources.audit_events import AuditEvents
 from synapse_scim.resources.credentials import Authority, Credentials
 from synapse_scim.resources.endpoint import Endpoint
+from synapse_scim.resources.exchange import Observer
 from synapse_scim.store.accounts import AccountReader
+from synapse_scim.store.audit import Trail
 from synapse_scim.store.columns import Columns
 from synapse_scim.store.creation import Creation
 from synapse_scim.store.guard import OffboardingGuard
@@ -136,7 +139,8 @@ def build(
         deleted=config.deleted,
         secret=_derived(settings.macaroon_secret(hs), b"synapse-scim externalIds"),
     )
-    photos = Photos(database=database, gateway=accounts, reader=reader, writer=writer)
+    trail = Trail(database=database, gateway=accounts, keep=config.audit.keep)
+    photos = Photos(database=database, gateway=accounts, reader=reader, writer=writer, trail=trail)
     columns = Columns(database=database, reader=reader, users=users, historical=historical)
     store = Store(
         database=database,
@@ -168,15 +172,16 @@ def build(
         historical=historical,
         leavers=leavers,
         photos=photos,
+        trail=trail,
         indexes=config.allow_synapse_indexes,
         outside_changes=OutsideChanges(
             database=database, gateway=accounts, provider=config.sso.providers.get(DEFAULT_DOMAIN)
         ),
     )
 
-    def handler(subject: Subject | None) -> Handler:
+    def handler(subject: Subject | None, request_id: str) -> Handler:
         rights = Rights(subject=subject or NOBODY, protected=config.protected, users=users)
-        return Handler(service, UserStorage(store, rights))
+        return Handler(service, UserStorage(store, rights, request_id))
 
     endpoint = Endpoint(
         service=service,
@@ -185,6 +190,8 @@ def build(
         listeners=client_listeners(hs),
         public_baseurl=accounts.public_baseurl,
         ready=maintenance.ready,
+        audit_events=AuditEvents(trail=trail, page_size=config.limits.page_size),
+        observer=Observer(trail=trail),
     )
     return Application(
         config=config,

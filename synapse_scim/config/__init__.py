@@ -5,6 +5,7 @@ from synapse_scim.config.schema import SCHEMA, ConfigurationError
 from synapse_scim.config.settings import (
     DEFAULT_DOMAIN,
     Adopt,
+    Audit,
     Config,
     Deleted,
     Guard,
@@ -24,6 +25,7 @@ __all__ = [
     "SCHEMA",
     "TEMPLATES",
     "Adopt",
+    "Audit",
     "Config",
     "ConfigurationError",
     "Deleted",

@@ -15,6 +15,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from synapse_scim.config.schema import ConfigurationError, check
 from synapse_scim.config.settings import (
     DEFAULT_DOMAIN,
+    Audit,
     Config,
     Deleted,
     Guard,
@@ -82,6 +83,7 @@ _SECTIONS: Mapping[str, Callable[..., Any]] = {
     "room_succession": RoomSuccession,
     "photos": Photos,
     "limits": Limits,
+    "audit": Audit,
 }
 """The groups of settings that stand in the configuration as they do here."""
 
@@ -98,6 +100,7 @@ _DURATIONS: tuple[tuple[str, ...], ...] = (
     ("deleted", "forget_after"),
     ("guard", "window"),
     ("reconcile",),
+    ("audit", "keep"),
 )
 
 

@@ -60,6 +60,7 @@ SCHEMA: Mapping[str, Any] = _section(
         page_size=_COUNT, bulk_operations=_COUNT, body_size=_SIZE, bulk_body_size=_SIZE, filter_length=_SIZE
     ),
     cursor_secret_path=_TEXT_OR_NULL,
+    audit=_section(keep=_DURATION),
 )
 """The JSON Schema of the configuration. A key that it lacks stops the start."""
 

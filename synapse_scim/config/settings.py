@@ -123,6 +123,13 @@ class Rate:
 
 
 @attrs.frozen(kw_only=True)
+class Audit:
+    """How long it is kept who wrote what."""
+
+    keep: timedelta = timedelta(days=90)
+
+
+@attrs.frozen(kw_only=True)
 class Config:
     """The settings, checked and with their defaults; `docs/configuration.md` describes each."""
 
@@ -149,3 +156,4 @@ class Config:
     allow_synapse_indexes: bool = False
     limits: Limits = attrs.field(factory=Limits)
     cursor_secret_path: str | None = None
+    audit: Audit = attrs.field(factory=Audit)

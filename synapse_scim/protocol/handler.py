@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Any
 
 from scim2_models import PatchOp, PatchOperation, Resource, ResourceType, SCIMException
-from scim2_server.bulk import BulkPlan
+from scim2_server.bulk import BulkPlan, BulkStep
 from scim2_server.conditions import Conditions
 from scim2_server.handler import AsyncScimHandler
 from scim2_server.requests import ScimRequest
@@ -14,6 +14,7 @@ from scim2_server.responses import ScimResponse
 from scim2_server.routing import Operation
 
 from synapse_scim.mapping.schema import USER_SCHEMA
+from synapse_scim.protocol.attempt import Attempt, of_bulk
 from synapse_scim.protocol.service import Service
 from synapse_scim.store.users import UserStorage
 
@@ -32,6 +33,7 @@ class Handler(AsyncScimHandler):
     def __init__(self, service: Service, storage: UserStorage) -> None:
         """Serve the requests of the storage's caller."""
         super().__init__(service, storage)
+        self.attempts: list[Attempt] = []
         self._gateway = storage.gateway
 
     async def create(self, request: ScimRequest) -> ScimResponse:
@@ -95,6 +97,7 @@ class Handler(AsyncScimHandler):
                 removes_password=has_passwords
                 and any(op is PatchOperation.Op.remove and "password" in names for op, names in named),
                 stated=None if account.record else _stated(model, account.localpart, patch_op),
+                operation="patch",
             )
             patched = await super().patch_resource(resource_type, resource_id, patch_op, conditions)
             return await self._settled(resource_type, patched)
@@ -123,6 +126,14 @@ class Handler(AsyncScimHandler):
                 plan.record(step, result, resource)
                 await self._gateway.let_others_work()
             return await self._gateway.run_in_thread(write, plan)
+
+    async def run_bulk_step(
+        self, request: ScimRequest, plan: BulkPlan, step: BulkStep
+    ) -> tuple[dict[str, Any], Resource[Any] | None]:
+        """Run an operation of a bulk request, and keep what came of it."""
+        result, resource = await super().run_bulk_step(request, plan, step)
+        self.attempts.append(of_bulk(plan.operation(step), result))
+        return result, resource
 
     async def _settled(self, resource_type: ResourceType, resource: Resource[Any]) -> Resource[Any]:
         """Return a User that was written; what is kept of it may have to change even if the User does not."""

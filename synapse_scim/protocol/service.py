@@ -43,7 +43,7 @@ from synapse_scim.mapping.schema import MATRIX_SCHEMA
 from synapse_scim.protocol import dialects, payload
 from synapse_scim.protocol.presentation import Presenter, cut, located
 from synapse_scim.store.errors import LaterException
-from synapse_scim.store.users import StoredUsers
+from synapse_scim.store.stored_users import StoredUsers
 from synapse_scim.subject import Scope, Subject
 from synapse_scim.text import text_problem
 

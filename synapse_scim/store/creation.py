@@ -18,9 +18,11 @@ from synapse_scim.accounts import (
     UserIdTaken,
     UserNameTaken,
 )
+from synapse_scim.audit import Caller
 from synapse_scim.config import Config
 from synapse_scim.database import Database, Transaction
 from synapse_scim.gateway import AccountGateway
+from synapse_scim.mapping.changed import changed_attributes
 from synapse_scim.mapping.changes import Planner
 from synapse_scim.mapping.identifiers import fold, numbered, wanted_localpart
 from synapse_scim.mapping.wanted import WantedUser
@@ -92,12 +94,13 @@ class Creation:
     leavers: Leavers
     photos: Photos
 
-    async def create(self, wanted: WantedUser, *, domain: str) -> tuple[str, Origin]:
+    async def create(self, wanted: WantedUser, *, domain: str, caller: Caller) -> tuple[str, Origin]:
         """Register an account for a new user, or find the one that should be adopted.
 
         Args:
             wanted: The new user.
             domain: The provisioning domain of the client.
+            caller: Who makes it.
 
         Returns:
             The user ID, and where it comes from. The caller makes an account look as wanted that is not new.
@@ -122,7 +125,8 @@ class Creation:
             if wanted.password is not None and password_hash is None:
                 password_hash = await self.gateway.hash_password(wanted.password)
             try:
-                return await self._register(chosen, wanted, domain, found.unavailable, password_hash), Origin.new
+                await self._register(chosen, wanted, domain, found.unavailable, password_hash, caller)
+                return self._user_id(chosen), Origin.new
             except UserIdTaken:
                 continue
             except ThreepidTaken:
@@ -150,15 +154,17 @@ class Creation:
         domain: str,
         unavailable: frozenset[Threepid],
         password_hash: str | None,
-    ) -> str:
-        user_id = f"@{localpart}:{self.gateway.server_name}"
+        caller: Caller,
+    ) -> None:
+        user_id = self._user_id(localpart)
         async with self.database.lock(user_id):
             wanted = await self.photos.stored(user_id, wanted, None)
             plan = self.planner.creation(wanted, domain=domain, unavailable=unavailable, now=self.gateway.now())
-            await self.writer.create(localpart, plan, password_hash)
+            changed = {*changed_attributes(plan, None, {}), *(() if password_hash is None else ("password",))}
+            event = caller.event("create", user_id, tuple(sorted(changed)))
+            await self.writer.create(localpart, plan, password_hash, event)
             if plan.fetch is not None:
                 self.photos.fetch_soon()
-        return user_id
 
     async def _complete(self, user_id: str) -> bool:
         """Wait for whoever makes an account, or complete it in their place.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Any, cast
@@ -21,8 +21,10 @@ from synapse_scim.accounts import (
     Unavailable,
     UserIdTaken,
 )
+from synapse_scim.audit import Caller, Event, not_given_back
 from synapse_scim.database import Database, Transaction
 from synapse_scim.gateway import AccountGateway
+from synapse_scim.mapping.changed import changed_attributes
 from synapse_scim.mapping.changes import Plan, Planner
 from synapse_scim.mapping.user import UserMapping, is_made_of_photo
 from synapse_scim.mapping.wanted import WantedUser
@@ -35,6 +37,7 @@ from synapse_scim.store.leavers import Leavers
 from synapse_scim.store.photos import Photos
 from synapse_scim.store.rights import Rights
 from synapse_scim.store.search import Search
+from synapse_scim.store.stored_users import StoredUsers
 from synapse_scim.store.writes import Writer
 
 logger = logging.getLogger(__name__)
@@ -57,35 +60,6 @@ class Store:
     search: Search
 
 
-class StoredUsers(Sequence[Resource[Any]]):
-    """Users as JSON, which are models for whoever looks at one.
-
-    Attributes:
-        payloads: The JSON, as `UserMapping.to_payload` gives it.
-    """
-
-    def __init__(self, payloads: list[dict[str, Any]], model: type[Resource[Any]]) -> None:
-        """Hold Users of a model."""
-        self.payloads = payloads
-        self._model = model
-
-    def __len__(self) -> int:
-        """Return how many there are."""
-        return len(self.payloads)
-
-    def __eq__(self, other: object) -> bool:
-        """Tell whether these are the same Users, in the same order."""
-        return isinstance(other, Sequence) and list(self) == list(other)
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __getitem__(self, index: Any) -> Any:
-        """Return a User, or a list of some."""
-        if isinstance(index, slice):
-            return [self._model.model_validate(payload) for payload in self.payloads[index]]
-        return self._model.model_validate(self.payloads[index])
-
-
 class UserStorage(AsyncScimStorage):
     """The Users that one caller sees, stored as Matrix accounts.
 
@@ -94,14 +68,16 @@ class UserStorage(AsyncScimStorage):
 
     supports_cursors = True
 
-    def __init__(self, store: Store, rights: Rights) -> None:
+    def __init__(self, store: Store, rights: Rights, request_id: str | None = None) -> None:
         """Bind the storage to the caller of a request."""
+        subject = rights.subject
+        self.caller = Caller(client=subject.name, credential=subject.credential, request_id=request_id)
         self.gateway = store.gateway
         self._store = store
         self._rights = rights
         self._held: Account | None = None
-        self._states_active = self._removes_password = False
         self._stated: Resource[Any] | None = None
+        self._forget()
 
     @asynccontextmanager
     async def writing(self, resource_id: str) -> AsyncIterator[Account]:
@@ -179,7 +155,9 @@ class UserStorage(AsyncScimStorage):
         wanted = WantedUser.from_resource(resource)
         with scim_errors():
             for _ in range(RACES_LOST):
-                user_id, origin = await self._store.creation.create(wanted, domain=self._rights.subject.domain)
+                user_id, origin = await self._store.creation.create(
+                    wanted, domain=self._rights.subject.domain, caller=self.caller
+                )
                 if origin is Origin.new:
                     return self._to_resource(await self._account(user_id))
                 # Somebody else may have brought the account back, or adopted it, since it was found.
@@ -218,7 +196,7 @@ class UserStorage(AsyncScimStorage):
                 self._rights.ensure_adoptable(account, stated)
                 plan = await self._plan(account, wanted)
                 if plan is not None:
-                    await self._store.writer.update(account, plan)
+                    await self._store.writer.update(account, plan, *self._events(account, plan))
                     if plan.fetch is not None:
                         self._store.photos.fetch_soon()
                     self._held = plan.outcome(account) or self._rights.visible(await self._read(account.user_id))
@@ -233,10 +211,24 @@ class UserStorage(AsyncScimStorage):
             self._check_version(account, expected_version)
             with scim_errors():
                 self._rights.ensure_adoptable(account, None)
-                await self._store.leavers.delete(account, self._rights.subject.domain)
+                await self._store.leavers.delete(account, self._rights.subject.domain, self.caller)
+
+    def _events(self, account: Account, plan: Plan) -> tuple[Event, ...]:
+        """Return what the audit keeps of a change."""
+        operation = "revive" if account.deleted else self._operation if account.record else "adopt"
+        published = {} if account.record else self._store.users.to_payload(account)
+        changed = changed_attributes(plan, account, published)
+        if plan.lost:
+            logger.warning("%s returns without what somebody else has now: %s", account.user_id, ", ".join(plan.lost))
+        return self.caller.event(operation, account.user_id, changed), *not_given_back(account.user_id, plan.lost)
 
     def remember(
-        self, *, states_active: bool, removes_password: bool = False, stated: Resource[Any] | None = None
+        self,
+        *,
+        states_active: bool,
+        removes_password: bool = False,
+        stated: Resource[Any] | None = None,
+        operation: str = "replace",
     ) -> None:
         """Remember, until the account that is being written is released, what a request says that a User cannot.
 
@@ -247,12 +239,15 @@ class UserStorage(AsyncScimStorage):
             removes_password: Whether it takes the password away, which no User shows.
             stated: A User of nothing but what the request itself says of the person: that alone tells who they are, and
                 decides about adoption. Without it, the whole User that is written does.
+            operation: What the audit calls it.
         """
+        self._operation = operation
         self._states_active = states_active
         self._removes_password = removes_password
         self._stated = stated
 
     def _forget(self) -> None:
+        self._operation = "replace"
         self._states_active = self._removes_password = False
         self._stated = None
 
@@ -312,7 +307,7 @@ class UserStorage(AsyncScimStorage):
         password = SetPasswordHash(None) if wanted.removes_password else None
         if wanted.password is not None and not await store.gateway.has_password(account.user_id, wanted.password):
             password = SetPasswordHash(await store.gateway.hash_password(wanted.password))
-        claims, belongings = await self._claims(account, wanted)
+        claims, belongings, lost = await self._claims(account, wanted)
         plan = store.planner.update(
             account,
             wanted,
@@ -322,6 +317,8 @@ class UserStorage(AsyncScimStorage):
             now=store.gateway.now(),
             belongings=belongings,
         )
+        if plan.returns or account.deleted:
+            plan = attrs.evolve(plan, lost=lost)
         if plan.returns and account.deactivated:
             await store.gateway.wait_until_parted(account.user_id)
         if plan.leaves and store.planner.inactive.deactivate_after == timedelta(0):
@@ -331,21 +328,24 @@ class UserStorage(AsyncScimStorage):
             )
         return plan if plan.changes(account.record) else None
 
-    async def _claims(self, account: Account, wanted: WantedUser) -> tuple[frozenset[Threepid], Belongings | None]:
-        """Return the identifiers that the account has to do without, and what it gets back if the person returns."""
+    async def _claims(
+        self, account: Account, wanted: WantedUser
+    ) -> tuple[frozenset[Threepid], Belongings, tuple[str, ...]]:
+        """Return the identifiers that the account has to do without, and what it gets back if the person returns.
+
+        The attributes of which it does not get everything back follow.
+        """
         optional = self._store.users.threepids.shareable(wanted.attributes) - account.threepids
         if account.away and account.record is not None:
             # Whoever took an address of somebody who was away keeps it.
             optional |= account.record.threepids
         left = account.record is not None and not account.record.active
         if not optional and not left:
-            return frozenset(), None
+            return frozenset(), Belongings(), ()
 
-        def read(txn: Transaction) -> tuple[frozenset[Threepid], Belongings | None]:
-            return (
-                identifiers_of_others(txn, account.user_id, optional),
-                self._store.leavers.belongings(txn, account) if left else None,
-            )
+        def read(txn: Transaction) -> tuple[frozenset[Threepid], Belongings, tuple[str, ...]]:
+            others = identifiers_of_others(txn, account.user_id, optional)
+            return others, *(self._store.leavers.belongings(txn, account) if left else (Belongings(), ()))
 
         return await self._store.database.run("synapse_scim_claims", read)
 
