@@ -40,6 +40,7 @@ from synapse_scim.store.offboarding import Offboarding
 from synapse_scim.store.outside_changes import OutsideChanges
 from synapse_scim.store.photos import Photos
 from synapse_scim.store.records import Records
+from synapse_scim.store.rendering import Renderer
 from synapse_scim.store.rights import Rights
 from synapse_scim.store.search import Search
 from synapse_scim.store.succession import Succession
@@ -119,7 +120,7 @@ def build(
         end_sessions=config.password.end_sessions,
         inactive=config.inactive,
     )
-    records = Records(threepids=threepids, values=SearchValues(model))
+    records = Records(users=users, values=SearchValues(model))
     offboarding = Offboarding(
         gateway=accounts, records=records, guard=OffboardingGuard(settings=config.guard), inactive=config.inactive
     )
@@ -163,7 +164,12 @@ def build(
         ),
         leavers=leavers,
         photos=photos,
-        search=Search(database=database, reader=reader, users=users, columns=columns, model=model),
+        search=Search(
+            database=database,
+            renderer=Renderer(database=database, reader=reader, users=users),
+            columns=columns,
+            model=model,
+        ),
     )
     service = Service(description, config, model=model, secret=_cursor_secret(config, settings.macaroon_secret(hs)))
     maintenance = Maintenance(

@@ -51,6 +51,7 @@ class HomeserverDatabase:
         self._fold = fold
         self._collation: str | None = None
         self._held: set[str] = set()
+        self._folding: set[Any] = set()
         self.is_postgresql = isinstance(self._pool.engine, PostgresEngine)
         self.conflict: type[Exception] = self._pool.engine.module.IntegrityError
 
@@ -66,14 +67,15 @@ class HomeserverDatabase:
         collated = f'({expression}) COLLATE "{self._collation}"' if self._collation else expression
         return f'(normalize(lower(normalize({collated}))) COLLATE "C")'
 
-    def prepare_search(self, txn: Transaction, *, reads_all: bool) -> None:
+    def planning(self, *, reads_all: bool) -> str:
         """Keep PostgreSQL from what does not pay for a few accounts.
 
         To compile the statement takes longer than to run it; and a merge of accounts and records, where that is not to
         be read anyway, reads all records up to those of the page.
         """
-        if self.is_postgresql:
-            txn.execute("SET LOCAL jit = off" if reads_all else "SET LOCAL jit = off; SET LOCAL enable_mergejoin = off")
+        if not self.is_postgresql:
+            return ""
+        return "SET LOCAL jit = off; " + ("" if reads_all else "SET LOCAL enable_mergejoin = off; ")
 
     async def run(
         self, name: str, function: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
@@ -82,10 +84,16 @@ class HomeserverDatabase:
 
         def run(txn: LoggingTransaction) -> T:
             if not self.is_postgresql:
-                txn.txn.connection.create_function("scim_fold", 1, self._fold_or_null, deterministic=True)  # type: ignore[attr-defined]
+                self._teach_folding(txn.txn.connection)  # type: ignore[attr-defined]
             return function(txn, *args, **kwargs)
 
         return await self._pool.runInteraction(name, run)
+
+    def _teach_folding(self, connection: Any) -> None:
+        """Give a connection of SQLite the function that folds text. Once: to give it again spoils its statements."""
+        if connection not in self._folding:
+            connection.create_function("scim_fold", 1, self._fold_or_null, deterministic=True)
+            self._folding.add(connection)
 
     async def index_user_ids(self) -> None:
         """Let Synapse find accounts without regard to case by an index, as it does before each registration.

@@ -52,7 +52,7 @@ class Handler(AsyncScimHandler):
             resource_type = self.service.resource_type_at(str(target.endpoint))
             self.service.authorize(request, target, resource_type)
             parameters = self.service.read_response_parameters(resource_type, request.query)
-            user = await self.storage.payload(str(target.resource_id))
+            user = await self.storage.rendered(str(target.resource_id))
             conditions = self.service.read_conditions(request)
             response = self.service.user_response(request.base_url, user, parameters, conditions)
             return self.service.me_response(request, target, response)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from functools import lru_cache
 from http import HTTPStatus
@@ -39,9 +40,10 @@ from scim2_server.storage import SearchPage
 
 from synapse_scim.config import Config
 from synapse_scim.mapping.identifiers import quoted_id
+from synapse_scim.mapping.rendering import Rendered
 from synapse_scim.mapping.schema import MATRIX_SCHEMA
 from synapse_scim.protocol import dialects, payload
-from synapse_scim.protocol.presentation import Presenter, cut, located
+from synapse_scim.protocol.presentation import Presenter, cut, shown
 from synapse_scim.store.errors import LaterException
 from synapse_scim.store.stored_users import StoredUsers
 from synapse_scim.subject import Scope, Subject
@@ -232,7 +234,7 @@ class Service(ScimService):
         search_request: SearchRequest[Any],
     ) -> ScimResponse:
         """Write the found Users from their JSON: the library's models take ten times as long (`presentation`)."""
-        users = cast("StoredUsers", page.resources).payloads
+        users = cast("StoredUsers", page.resources).rendered
         mask = self._presenter.mask(search_request)
         body: dict[str, Any] = {"schemas": [LIST_RESPONSE]}
         if page.total is not None:
@@ -244,25 +246,24 @@ class Service(ScimService):
             for name, position in (("nextCursor", page.next), ("previousCursor", page.previous)):
                 if position is not None:
                     body[name] = self._seal(resource_types, search_request, position)
-        body["Resources"] = [cut(located(user, base_url), mask) for user in users]
+        body["Resources"] = shown(users, base_url, mask)
         return ScimResponse(HTTPStatus.OK, body)
 
     def user_response(
         self,
         base_url: str,
-        user: dict[str, Any],
+        user: Rendered,
         response_parameters: ResponseParameters[Any],
         conditions: Conditions,
     ) -> ScimResponse:
         """Return the response to the read of a User as JSON: what `query_response` does with a model."""
-        etag = user["meta"]["version"]
-        if not conditions.check(etag, "GET"):
-            return ScimResponse(HTTPStatus.NOT_MODIFIED, None, {"ETag": etag})
-        shown = located(user, base_url)
+        if not conditions.check(user.version, "GET"):
+            return ScimResponse(HTTPStatus.NOT_MODIFIED, None, {"ETag": user.version})
+        located = json.loads(user.located(base_url))
         return ScimResponse(
             HTTPStatus.OK,
-            cut(shown, self._presenter.mask(response_parameters)),
-            {"Content-Location": shown["meta"]["location"], "ETag": etag},
+            cut(located, self._presenter.mask(response_parameters)),
+            {"Content-Location": located["meta"]["location"], "ETag": user.version},
         )
 
     def patch_response(

@@ -14,7 +14,7 @@ from scim2_server.errors import MethodNotAllowedException
 from scim2_server.requests import ScimRequest
 from scim2_server.responses import ScimResponse
 
-from synapse_scim.mapping.user import timestamp
+from synapse_scim.mapping.rendering import timestamp
 from synapse_scim.protocol.service import LIST_RESPONSE
 from synapse_scim.store.accounts import ts_ms
 from synapse_scim.store.audit import Recorded, Trail, Wanted, shown

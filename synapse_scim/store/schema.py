@@ -12,6 +12,9 @@ from synapse_scim.database import Database, Transaction
 _ADVISORY_LOCK = 0x5C1_4098
 """Any number that nobody else uses: concurrent CREATE TABLE IF NOT EXISTS fail on PostgreSQL without a lock."""
 
+_IF_NOT_EXISTS = "IF NOT EXISTS"
+"""What SQLite does not know for columns. It needs it less: one process alone has such a database."""
+
 INDEXED_LENGTH = 128
 """How much of a search value its index holds, in characters: a row of PostgreSQL's indexes has 2,704 bytes at most."""
 
@@ -111,6 +114,8 @@ STEPS: tuple[tuple[str, ...], ...] = (
         )
         """,
     ),
+    # What a User looks like, as far as its record says: see synapse_scim.mapping.rendering.
+    (f"ALTER TABLE synapse_scim_users ADD COLUMN {_IF_NOT_EXISTS} rendering TEXT",),
     (
         # Who wrote what: see synapse_scim.store.audit. What is refused again and again is one row, which counts.
         """
@@ -149,7 +154,7 @@ def _upgrade(txn: Transaction, *, is_postgresql: bool) -> int:
     found = (row[0] if row else None) or 0
     for number, statements in enumerate(STEPS[found:], start=found + 1):
         for statement in statements:
-            txn.execute(statement)
+            txn.execute(statement if is_postgresql else statement.replace(f"COLUMN {_IF_NOT_EXISTS}", "COLUMN"))
         # A process that waited for the lock still looks at the tables as they were before: the conflict makes
         # PostgreSQL refuse this transaction, and Synapse run it again on what is there now.
         txn.execute("INSERT INTO synapse_scim_schema (version) VALUES (?) ON CONFLICT DO NOTHING", (number,))

@@ -7,22 +7,24 @@ from typing import Any
 
 from scim2_models import Resource
 
+from synapse_scim.mapping.rendering import Rendered
+
 
 class StoredUsers(Sequence[Resource[Any]]):
     """Users as JSON, which are models for whoever looks at one.
 
     Attributes:
-        payloads: The JSON, as `UserMapping.to_payload` gives it.
+        rendered: The JSON.
     """
 
-    def __init__(self, payloads: list[dict[str, Any]], model: type[Resource[Any]]) -> None:
+    def __init__(self, rendered: list[Rendered], model: type[Resource[Any]]) -> None:
         """Hold Users of a model."""
-        self.payloads = payloads
+        self.rendered = rendered
         self._model = model
 
     def __len__(self) -> int:
         """Return how many there are."""
-        return len(self.payloads)
+        return len(self.rendered)
 
     def __eq__(self, other: object) -> bool:
         """Tell whether these are the same Users, in the same order."""
@@ -31,7 +33,10 @@ class StoredUsers(Sequence[Resource[Any]]):
     __hash__ = None  # type: ignore[assignment]
 
     def __getitem__(self, index: Any) -> Any:
-        """Return a User, or a list of some."""
+        """Return a User, or a list of some, as `UserMapping.to_payload` gives them."""
         if isinstance(index, slice):
-            return [self._model.model_validate(payload) for payload in self.payloads[index]]
-        return self._model.model_validate(self.payloads[index])
+            return [self._resource(user) for user in self.rendered[index]]
+        return self._resource(self.rendered[index])
+
+    def _resource(self, user: Rendered) -> Resource[Any]:
+        return self._model.model_validate(user.unlocated())

@@ -26,6 +26,7 @@ from synapse_scim.database import Database, Transaction
 from synapse_scim.gateway import AccountGateway
 from synapse_scim.mapping.changed import changed_attributes
 from synapse_scim.mapping.changes import Plan, Planner
+from synapse_scim.mapping.rendering import Rendered
 from synapse_scim.mapping.user import UserMapping, is_made_of_photo
 from synapse_scim.mapping.wanted import WantedUser
 from synapse_scim.steps import SetPasswordHash
@@ -125,13 +126,22 @@ class UserStorage(AsyncScimStorage):
         """Return a User."""
         return self._to_resource(await self._account(resource_id))
 
-    async def payload(self, resource_id: str) -> dict[str, Any]:
-        """Return a User as JSON, as `UserMapping.to_payload` gives it.
+    async def rendered(self, resource_id: str) -> Rendered:
+        """Return a User as JSON.
 
         Raises:
             NotFoundException: There is none.
         """
-        return self._store.users.to_payload(await self._account(resource_id))
+
+        def read(txn: Transaction) -> Rendered | None:
+            return self._store.search.renderer.one(txn, resource_id, self._rights.visible_sql())
+
+        with scim_errors():
+            self._check_id(resource_id)
+            found = await self._store.database.run("synapse_scim_read", read)
+            if found is None:
+                raise AccountNotFound("There is no such user")
+        return found
 
     async def search(
         self,

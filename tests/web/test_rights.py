@@ -17,6 +17,7 @@ from scim2_server.responses import ScimResponse
 from synapse_scim.application import Application, build
 from synapse_scim.config import Config, Sso
 from synapse_scim.protocol.handler import Handler
+from synapse_scim.protocol.presentation import encoded
 from synapse_scim.store.rights import Rights
 from synapse_scim.store.users import UserStorage
 from synapse_scim.subject import Scope, Subject
@@ -75,7 +76,7 @@ class Client:
         """Send a request that must succeed, and return the User of the answer."""
         response = await self.request(method, path, body)
         assert response.status in {200, 201}, response.body
-        user: dict[str, Any] = json.loads(json.dumps(response.body))
+        user: dict[str, Any] = json.loads(encoded(response.body or {}))
         return user
 
     async def names(self) -> list[str]:
