@@ -97,7 +97,7 @@ class Writer:
         _log_unbound(user_id, plan)
 
     async def update(self, account: Account, plan: Plan, *events: Event) -> None:
-        """Change an account as planned, and record that; a deleted one is brought back by it. The caller holds its lock.
+        """Change an account as planned, and record that; a deleted one comes back by it. The caller holds its lock.
 
         Raises:
             AccountError: The homeserver refuses; nothing has changed.
