@@ -38,7 +38,7 @@ from scim2_server.routing import Operation, Target, match
 from scim2_server.service import ModelT, ScimService, scim_exception_of
 from scim2_server.storage import SearchPage
 
-from synapse_scim.config import Config
+from synapse_scim.config import Config, Scope
 from synapse_scim.mapping.identifiers import quoted_id
 from synapse_scim.mapping.rendering import Rendered
 from synapse_scim.mapping.schema import MATRIX_SCHEMA
@@ -46,7 +46,7 @@ from synapse_scim.protocol import dialects, payload
 from synapse_scim.protocol.presentation import Presenter, cut, shown
 from synapse_scim.store.errors import LaterException
 from synapse_scim.store.stored_users import StoredUsers
-from synapse_scim.subject import Scope, Subject
+from synapse_scim.subject import Subject
 from synapse_scim.text import text_problem
 
 logger = logging.getLogger(__name__)
