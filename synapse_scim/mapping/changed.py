@@ -32,7 +32,7 @@ def changed_attributes(plan: Plan, account: Account | None, published: Mapping[s
     """
     before = account.record if account else None
     after = _values(plan.record)
-    former = _values(before) if before else {"active": (published.get("active", True), False)} | dict(_flat(published))
+    former = _values(before) if before else dict(_flat(published)) | {"active": (published.get("active", True), False)}
     if before is None:
         # What is not SCIM's yet does not go by not being named.
         former = {name: value for name, value in former.items() if name in after}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from datetime import datetime
 from http import HTTPStatus
 from typing import Any, TypeVar
 
@@ -14,11 +13,11 @@ from scim2_server.errors import MethodNotAllowedException
 from scim2_server.requests import ScimRequest
 from scim2_server.responses import ScimResponse
 
-from synapse_scim.mapping.rendering import timestamp
 from synapse_scim.protocol.service import LIST_RESPONSE
 from synapse_scim.store.accounts import ts_ms
-from synapse_scim.store.audit import Recorded, Trail, Wanted, shown
+from synapse_scim.store.audit import Trail, Wanted, listed
 from synapse_scim.subject import Subject
+from synapse_scim.text import zoned_time
 
 T = TypeVar("T")
 
@@ -65,8 +64,8 @@ class AuditEvents:
         wanted = Wanted(
             client=query.get("client"),
             user_id=query.get("account"),
-            since=_read(query, "since", _time, _A_TIME),
-            until=_read(query, "until", _time, _A_TIME),
+            since=_read(query, "since", zoned_time, _A_TIME),
+            until=_read(query, "until", zoned_time, _A_TIME),
             after=_position(query.get("cursor")),
         )
         events = await self.trail.read(wanted, count + 1)
@@ -74,14 +73,8 @@ class AuditEvents:
         body: dict[str, Any] = {"schemas": [LIST_RESPONSE], "itemsPerPage": len(page)}
         if len(events) > count:
             body["nextCursor"] = f"{ts_ms(page[-1].last)}-{page[-1].event_id}"
-        body["Resources"] = [_resource(recorded) for recorded in page]
+        body["Resources"] = [listed(recorded) for recorded in page]
         return ScimResponse(HTTPStatus.OK, body)
-
-
-def _resource(recorded: Recorded) -> dict[str, Any]:
-    """Return an event as JSON; one that was counted says since when, and how often."""
-    counted = {"first": timestamp(recorded.first), "count": recorded.occurrences} if recorded.occurrences > 1 else {}
-    return {"id": recorded.event_id, "time": timestamp(recorded.last), **counted, **shown(recorded.event)}
 
 
 _A_TIME = "a date and a time with its zone, such as 2027-06-30T00:00:00Z"
@@ -101,13 +94,6 @@ def _number(text: str) -> int:
     if number < 1:
         raise ValueError
     return number
-
-
-def _time(text: str) -> datetime:
-    time = datetime.fromisoformat(text)
-    if time.tzinfo is None:
-        raise ValueError
-    return time
 
 
 def _position(cursor: str | None) -> tuple[int, str] | None:

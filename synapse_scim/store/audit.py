@@ -11,7 +11,7 @@ import json
 import logging
 import secrets
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -20,6 +20,7 @@ import attrs
 from synapse_scim.audit import Caller, Event
 from synapse_scim.database import Database, Transaction
 from synapse_scim.gateway import AccountGateway
+from synapse_scim.mapping.rendering import timestamp
 from synapse_scim.store.accounts import moment, ts_ms
 
 logger = logging.getLogger("synapse_scim.audit")
@@ -75,9 +76,11 @@ class Wanted:
     after: tuple[int, str] | None = None
 
 
-def write(txn: Transaction, event: Event, now: datetime) -> None:
-    """Record an event within the transaction in which it happens."""
-    _write(txn, secrets.token_hex(16), event, ts_ms(now), 1)
+def write(txn: Transaction, events: Iterable[Event], now: datetime) -> None:
+    """Record events within the transaction in which they happen."""
+    for position, event in enumerate(events):
+        # What happens at once is told in this order.
+        _write(txn, f"{position:04x}{secrets.token_hex(14)}", event, ts_ms(now), 1)
 
 
 def count(txn: Transaction, events: Sequence[Event], now: datetime) -> None:
@@ -108,6 +111,12 @@ def shown(event: Event) -> dict[str, Any]:
         "scimType": event.scim_type,
     }
     return {name: value for name, value in said.items() if value not in (None, [])}
+
+
+def listed(recorded: Recorded) -> dict[str, Any]:
+    """Return an event as JSON, as it is kept; one that was counted says since when, and how often."""
+    counted = {"first": timestamp(recorded.first), "count": recorded.occurrences} if recorded.occurrences > 1 else {}
+    return {"id": recorded.event_id, "time": timestamp(recorded.last), **counted, **shown(recorded.event)}
 
 
 def read(txn: Transaction, wanted: Wanted, limit: int) -> list[Recorded]:

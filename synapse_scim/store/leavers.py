@@ -118,7 +118,7 @@ class Leavers:
             user_ids = departures.to_forget(txn, before)
             for user_id in user_ids:
                 self.writer.offboarding.forget(txn, user_id)
-                audit.write(txn, MAINTENANCE.event("forget", user_id), self.gateway.now())
+            audit.write(txn, [MAINTENANCE.event("forget", user_id) for user_id in user_ids], self.gateway.now())
             return len(user_ids)
 
         while await self.database.run("synapse_scim_forget", forget):

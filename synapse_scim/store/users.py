@@ -348,7 +348,7 @@ class UserStorage(AsyncScimStorage):
         optional = self._store.users.threepids.shareable(wanted.attributes) - account.threepids
         if account.away and account.record is not None:
             # Whoever took an address of somebody who was away keeps it.
-            optional |= account.record.threepids
+            optional |= frozenset(self._store.users.threepids.threepids(account.record.attributes))
         left = account.record is not None and not account.record.active
         if not optional and not left:
             return frozenset(), Belongings(), ()

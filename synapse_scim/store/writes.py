@@ -177,7 +177,7 @@ class Writer:
         def begin(txn: Transaction) -> None:
             function(txn, *arguments)
             journal.write(txn, user_id, journal.Entry(certain=True, final=final), ts_ms(self.gateway.now()))
-            audit.write(txn, event, self.gateway.now())
+            audit.write(txn, [event], self.gateway.now())
 
         await self._transaction("begin", begin)
         audit.log(event)
@@ -365,8 +365,7 @@ class Writer:
         journal.erase(txn, user_id)
 
     def _record(self, txn: Transaction, events: tuple[Event, ...]) -> None:
-        for event in events:
-            audit.write(txn, event, self.gateway.now())
+        audit.write(txn, events, self.gateway.now())
 
     def _apply(self, txn: Transaction, user_id: str, changes: tuple[DatabaseChange, ...]) -> None:
         for change in changes:
