@@ -125,7 +125,7 @@ def build(
     offboarding = Offboarding(
         gateway=accounts, records=records, guard=OffboardingGuard(settings=config.guard), inactive=config.inactive
     )
-    writer = Writer(database=database, gateway=accounts, records=records, offboarding=offboarding)
+    writer = Writer(database=database, gateway=accounts, reader=reader, records=records, offboarding=offboarding)
     leavers = Leavers(
         database=database,
         gateway=accounts,

@@ -100,8 +100,8 @@ def next_path(path: Path) -> Path:
 class TokenFile:
     """A file that holds a token, and may be changed at any time.
 
-    Each request looks whether it was, by its status alone: that takes a microsecond, and a token that was taken away
-    lets nobody in any more.
+    Each request looks whether it was, by its status alone: that takes some microseconds, and a token that was taken
+    away lets nobody in any more.
 
     Attributes:
         client: Whose token it is.

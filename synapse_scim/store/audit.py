@@ -17,10 +17,14 @@ from typing import Any
 
 import attrs
 
-from synapse_scim.audit import Caller, Event
+from synapse_scim.accounts import Account
+from synapse_scim.audit import Caller, Event, not_given_back
 from synapse_scim.database import Database, Transaction
 from synapse_scim.gateway import AccountGateway
+from synapse_scim.mapping.changed import changed_attributes
+from synapse_scim.mapping.changes import Plan
 from synapse_scim.mapping.rendering import timestamp
+from synapse_scim.mapping.user import UserMapping
 from synapse_scim.store.accounts import moment, ts_ms
 
 logger = logging.getLogger("synapse_scim.audit")
@@ -91,10 +95,29 @@ def count(txn: Transaction, events: Sequence[Event], now: datetime) -> None:
         _write(txn, event_id, latest[event_id], now_ms, occurrences)
 
 
+def of_change(caller: Caller, operation: str, account: Account, plan: Plan, users: UserMapping) -> tuple[Event, ...]:
+    """Return what is kept of a change to an account that exists.
+
+    Args:
+        caller: Who makes it.
+        operation: What they asked for.
+        account: The account before it.
+        plan: The write.
+        users: How accounts look as Users.
+    """
+    published: dict[str, Any] = {}
+    if account.deleted:
+        operation = "revive"
+    elif account.record is None:
+        operation, published = "adopt", users.to_payload(account)
+    event = caller.event(operation, account.user_id, changed_attributes(plan, account, published))
+    return event, *not_given_back(account.user_id, plan.lost)
+
+
 def log(*events: Event) -> None:
-    """Log events, each as one line of JSON."""
+    """Log events, each as one line of JSON; somebody may have to care for what has failed."""
     for event in events:
-        logger.info("%s", json.dumps(shown(event)))
+        logger.log(logging.WARNING if event.outcome == "failed" else logging.INFO, "%s", json.dumps(shown(event)))
 
 
 def shown(event: Event) -> dict[str, Any]:

@@ -48,6 +48,21 @@ class Origin(Enum):
 
 
 @attrs.frozen(kw_only=True)
+class Made:
+    """The account of a new User.
+
+    Attributes:
+        user_id: Its user ID.
+        origin: Where it comes from. The caller makes an account look as wanted that is not new.
+        account: A new account, if it was seen.
+    """
+
+    user_id: str
+    origin: Origin
+    account: Account | None = None
+
+
+@attrs.frozen(kw_only=True)
 class Found:
     """What stands where a new user wants to be.
 
@@ -94,16 +109,13 @@ class Creation:
     leavers: Leavers
     photos: Photos
 
-    async def create(self, wanted: WantedUser, *, domain: str, caller: Caller) -> tuple[str, Origin]:
+    async def create(self, wanted: WantedUser, *, domain: str, caller: Caller) -> Made:
         """Register an account for a new user, or find the one that should be adopted.
 
         Args:
             wanted: The new user.
             domain: The provisioning domain of the client.
             caller: Who makes it.
-
-        Returns:
-            The user ID, and where it comes from. The caller makes an account look as wanted that is not new.
 
         Raises:
             AccountError: The names are taken, or the homeserver refuses; nothing is left behind.
@@ -115,18 +127,17 @@ class Creation:
             found = await self.database.run("synapse_scim_find", self._find, wanted, domain, localpart)
             if found.half_made is not None:
                 if await self._complete(found.half_made):
-                    return found.half_made, Origin.half_made
+                    return Made(user_id=found.half_made, origin=Origin.half_made)
                 continue
             if found.deleted is not None:
-                return found.deleted, Origin.deleted
+                return Made(user_id=found.deleted, origin=Origin.deleted)
             if found.existing is not None and found.existing.record is None:
-                return found.existing.user_id, Origin.existing
+                return Made(user_id=found.existing.user_id, origin=Origin.existing)
             chosen = self._choose(localpart, found)
             if wanted.password is not None and password_hash is None:
                 password_hash = await self.gateway.hash_password(wanted.password)
             try:
-                await self._register(chosen, wanted, domain, found.unavailable, password_hash, caller)
-                return self._user_id(chosen), Origin.new
+                return await self._register(chosen, wanted, domain, found.unavailable, password_hash, caller)
             except UserIdTaken:
                 continue
             except ThreepidTaken:
@@ -155,16 +166,17 @@ class Creation:
         unavailable: frozenset[Threepid],
         password_hash: str | None,
         caller: Caller,
-    ) -> None:
+    ) -> Made:
         user_id = self._user_id(localpart)
         async with self.database.lock(user_id):
             wanted = await self.photos.stored(user_id, wanted, None)
             plan = self.planner.creation(wanted, domain=domain, unavailable=unavailable, now=self.gateway.now())
             changed = {*changed_attributes(plan, None, {}), *(() if password_hash is None else ("password",))}
             event = caller.event("create", user_id, tuple(sorted(changed)))
-            await self.writer.create(localpart, plan, password_hash, event)
+            account = await self.writer.create(localpart, plan, password_hash, event)
             if plan.fetch is not None:
                 self.photos.fetch_soon()
+        return Made(user_id=user_id, origin=Origin.new, account=account)
 
     async def _complete(self, user_id: str) -> bool:
         """Wait for whoever makes an account, or complete it in their place.

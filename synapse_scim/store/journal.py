@@ -24,6 +24,7 @@ from synapse_scim.steps import (
     RemoveExternalId,
     RemoveThreepid,
     SetLocked,
+    SetPasswordHash,
 )
 from synapse_scim.store.serialization import from_json, to_json
 
@@ -73,6 +74,11 @@ def opposite(change: DatabaseChange) -> DatabaseChange:
             return SetLocked(not locked)
         case _:
             raise TypeError(f"{type(change).__name__} cannot be undone")
+
+
+def undo_of(changes: tuple[DatabaseChange, ...]) -> tuple[DatabaseChange, ...]:
+    """Return what takes changes back, in the order in which to do so."""
+    return tuple(opposite(change) for change in reversed(changes) if not isinstance(change, SetPasswordHash))
 
 
 def birthmark(password_hash: str) -> str:

@@ -42,7 +42,7 @@ from synapse_scim.steps import (
     SetProfileField,
 )
 from synapse_scim.store import audit, journal, photo_orders
-from synapse_scim.store.accounts import ts_ms
+from synapse_scim.store.accounts import AccountReader, ts_ms
 from synapse_scim.store.departures import Departure
 from synapse_scim.store.offboarding import Offboarding
 from synapse_scim.store.records import Records
@@ -59,17 +59,22 @@ class Writer:
     Attributes:
         database: Where both are kept.
         gateway: What the homeserver does.
+        reader: Reads accounts.
         records: The module's own rows.
         offboarding: What is recorded of those who leave and return.
     """
 
     database: Database
     gateway: AccountGateway
+    reader: AccountReader
     records: Records
     offboarding: Offboarding
 
-    async def create(self, localpart: str, plan: Plan, password_hash: str | None, event: Event) -> None:
+    async def create(self, localpart: str, plan: Plan, password_hash: str | None, event: Event) -> Account | None:
         """Register an account with everything that is planned for it, and record that. The caller holds its lock.
+
+        Returns:
+            The account, if it is done with already; else it is to be read.
 
         Raises:
             AccountError: The homeserver refuses; nothing is left behind.
@@ -79,22 +84,24 @@ class Writer:
         entry = journal.Entry(
             birthmark=journal.birthmark(first_hash),
             passwordless=password_hash is None,
-            undo=_undo(plan.database_changes),
+            undo=journal.undo_of(plan.database_changes),
             final=plan.final_changes,
             fetch=plan.fetch,
             events=(event,),
         )
+        account: Account | None = None
         try:
             while not await self._transaction("reserve", self._reserve, user_id, plan, entry):
                 await self.recover(user_id)
             await self.gateway.register(localpart, plan.record.displayname or localpart, first_hash)
-            await self._conclude(user_id, entry)
+            account = await self._conclude(user_id, entry)
         except Exception:
             # Any: a callback of another module may have failed, in its own way, after the account was made.
-            if not await self._recover(user_id, crashed=False):
+            if not await self.recover(user_id, crashed=False):
                 raise
             logger.warning("The registration of %s failed after the account was made; it was completed", user_id)
         _log_unbound(user_id, plan)
+        return account
 
     async def update(self, account: Account, plan: Plan, *events: Event) -> None:
         """Change an account as planned, and record that; a deleted one comes back by it. The caller holds its lock.
@@ -110,7 +117,7 @@ class Writer:
             certain=not profile,
             former=self.records.columns(account.record) if account.record else None,
             buried=account.deleted,
-            undo=_undo(now) if profile else (),
+            undo=journal.undo_of(now) if profile else (),
             profile=profile,
             final=plan.final_changes,
             events=events,
@@ -183,32 +190,18 @@ class Writer:
         audit.log(event)
         await self._finish(user_id, final)
 
-    async def recover(self, user_id: str) -> bool:
+    async def recover(self, user_id: str, *, crashed: bool = True) -> bool:
         """Finish or undo what a failure or a crash left behind at an account. The caller holds its lock.
+
+        Args:
+            user_id: The account.
+            crashed: Whoever began the write is gone, and nobody else records how it ended.
 
         Returns:
             Whether that completed an account in the making.
 
         Raises:
             Unavailable: What remains to be done cannot be done at the moment, or not be undone.
-        """
-        return await self._recover(user_id, crashed=True)
-
-    async def unfinished(self, limit: int = 100) -> list[str]:
-        """Return accounts at which a write has begun and not ended, be it under way or left behind."""
-        return await self.database.run("synapse_scim_unfinished", journal.unfinished, limit)
-
-    # -- Steps ----------------------------------------------------------------
-
-    async def _recover(self, user_id: str, *, crashed: bool) -> bool:
-        """Finish or undo a write.
-
-        Args:
-            user_id: The account.
-            crashed: Whoever began it is gone, and nobody else records how it ended.
-
-        Returns:
-            Whether that completed an account in the making.
         """
         entry, is_made = await self.database.run("synapse_scim_journal", journal.left_behind, user_id)
         if entry is None:
@@ -231,6 +224,12 @@ class Writer:
         audit.log(*undone)
         return False
 
+    async def unfinished(self, limit: int = 100) -> list[str]:
+        """Return accounts at which a write has begun and not ended, be it under way or left behind."""
+        return await self.database.run("synapse_scim_unfinished", journal.unfinished, limit)
+
+    # -- Steps ----------------------------------------------------------------
+
     @asynccontextmanager
     async def _recovering(self, user_id: str) -> AsyncIterator[None]:
         """Finish or undo, before the failure goes on, a write that fails within the block."""
@@ -240,7 +239,7 @@ class Writer:
             succeeded = True
         finally:
             if not succeeded:
-                await self._recover(user_id, crashed=False)
+                await self.recover(user_id, crashed=False)
 
     async def _transaction(self, name: str, function: Callable[..., T], *arguments: Any) -> T:
         """Run a step in a transaction. One that lost a race is run again, to see who won and say so."""
@@ -249,13 +248,18 @@ class Writer:
         except self.database.conflict:
             return await self.database.run(f"synapse_scim_{name}", function, *arguments)
 
-    async def _conclude(self, user_id: str, entry: journal.Entry) -> None:
-        """Show an account that was registered. What does not depend on that is done before, to save a transaction."""
+    async def _conclude(self, user_id: str, entry: journal.Entry) -> Account | None:
+        """Show an account that was registered. What does not depend on that is done before, to save a transaction.
+
+        Returns:
+            The account, unless something is still done to it.
+        """
         early = tuple(takewhile(lambda change: isinstance(change, AnnounceThreepids | SetProfileField), entry.final))
         left = entry.final if await self._make(user_id, early) is None else entry.final[len(early) :]
-        await self._transaction("conclude", self._show, user_id, entry, left)
+        account = await self._transaction("conclude", self._show, user_id, entry, left)
         audit.log(*entry.events)
         await self._finish(user_id, left)
+        return account
 
     async def _finish(self, user_id: str, changes: tuple[FinalChange, ...]) -> bool:
         """Make the final changes. What fails stays in the journal, for the next writer or the next start."""
@@ -297,7 +301,9 @@ class Writer:
         journal.write(txn, user_id, entry, ts_ms(plan.record.modified))
         return True
 
-    def _show(self, txn: Transaction, user_id: str, entry: journal.Entry, left: tuple[FinalChange, ...]) -> None:
+    def _show(
+        self, txn: Transaction, user_id: str, entry: journal.Entry, left: tuple[FinalChange, ...]
+    ) -> Account | None:
         if not self.records.show(txn, user_id):
             self._apply(txn, user_id, (SetLocked(locked=True),))
             self.offboarding.leave(txn, user_id, frozenset())
@@ -307,6 +313,7 @@ class Writer:
             self._apply(txn, user_id, (SetPasswordHash(None),))
         self._record(txn, entry.events)
         _go_on(txn, user_id, left)
+        return None if left else self.reader.read(txn, [user_id]).get(user_id)
 
     def _begin_update(
         self,
@@ -388,10 +395,6 @@ def _go_on(txn: Transaction, user_id: str, left: tuple[FinalChange, ...]) -> Non
         journal.write(txn, user_id, journal.Entry(certain=True, final=left), 0)
     else:
         journal.erase(txn, user_id)
-
-
-def _undo(changes: tuple[DatabaseChange, ...]) -> tuple[DatabaseChange, ...]:
-    return tuple(journal.opposite(change) for change in reversed(changes) if not isinstance(change, SetPasswordHash))
 
 
 def _opposite(change: SetProfileField) -> SetProfileField:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
+from pathlib import Path
 
 import pytest
 
-from synapse_scim.config import Client
-from synapse_scim.credentials.clients import ClientTokens
-from synapse_scim.credentials.token_files import digest_of
-from synapse_scim.subject import Credential, Forbidden, Unauthenticated
+from synapse_scim.config import Client, Rate, Scope
+from synapse_scim.credentials.clients import ClientTokens, _Tokens
+from synapse_scim.credentials.token_files import digest_of, new_token, next_path, write_token
+from synapse_scim.subject import Credential, CredentialKind, Forbidden, Subject, Unauthenticated
 
 END = datetime(2027, 6, 30, tzinfo=UTC)
 TOKEN = "scim_okta"
@@ -59,6 +60,47 @@ async def test_an_address_is_within_a_network(network: str, address: str, within
     else:
         with pytest.raises(Forbidden, match="may not call from"):
             await tokens.subject(None, credential)
+
+
+async def test_a_caller_has_the_rights_of_its_client() -> None:
+    """Whatever the configuration says of a client counts for its requests."""
+    client = Client(
+        name="okta",
+        token_sha256=(digest_of(TOKEN),),
+        basic=True,
+        scopes=frozenset({Scope.users_read}),
+        domain="hr",
+        visibility="own",
+        adopt="never",
+        rate=Rate(per_second=1, burst_count=2),
+    )
+    tokens = ClientTokens([client], lambda: END)
+
+    kinds: dict[str | None, CredentialKind] = {None: "client token", "okta": "basic"}
+    for name, kind in kinds.items():
+        assert await tokens.subject(None, Credential(token=TOKEN, name=name)) == Subject(
+            name="okta",
+            credential=kind,
+            scopes=frozenset({Scope.users_read}),
+            domain="hr",
+            visibility="own",
+            adopt="never",
+            rate=Rate(per_second=1, burst_count=2),
+        )
+
+
+def test_a_token_that_takes_the_place_of_another_is_never_missed(tmp_path: Path) -> None:
+    """Even while the files are looked at, the next token is in one that is still to come or has been seen."""
+    path, second = tmp_path / "okta.token", new_token()
+    write_token(path, new_token())
+    write_token(next_path(path), second)
+
+    digests = _Tokens.of(Client(name="okta", token_paths=(str(path),)), 0).digests()
+    seen = [next(digests)]
+    next_path(path).replace(path)
+    seen += digests
+
+    assert digest_of(second) in seen
 
 
 async def test_what_has_been_compared_is_not_shown() -> None:

@@ -220,7 +220,7 @@ def test_what_is_wrong_with_the_configuration_is_said(tmp_path: Path) -> None:
     assert said.output == ("Error: 'clients.<item 0>.token_paths.<item 0>' cannot be used: No such file or directory\n")
 
     written = yaml.safe_load(config.read_text())
-    config.write_text(yaml.safe_dump({**written, "modules": []}))
+    config.write_text(yaml.safe_dump({**written, "modules": [{"module": "io.BytesIO"}]}))
     assert run("check", "-c", config).output == (
         "Error: Synapse cannot use its configuration: it does not load synapse_scim.ScimModule\n"
     )

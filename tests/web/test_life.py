@@ -125,7 +125,7 @@ async def test_addresses_that_were_taken_meanwhile_are_not_stolen(life: Life) ->
     assert back["active"] is True
     assert await life.synapse.threepids(ANN) == {("msisdn", "4930123456")}
     assert await life.synapse.threepids(bob["id"]) == {("email", "ann@corp.example"), ("email", OWN_EMAIL)}
-    assert any("returns without" in record.getMessage() for record in life.admin.homeserver.log_records)
+    assert any('"give_back"' in record.getMessage() for record in life.admin.homeserver.log_records)
 
 
 async def test_changes_while_somebody_is_away_do_not_bar_the_way_back(life: Life) -> None:
