@@ -141,6 +141,7 @@ def homeserver(database: Database) -> SpawnedHomeserver:
                         "sso": {"idp_id": PROVIDER},
                         "cursor_secret_path": str(secret),
                         "guard": {"max": None},
+                        "limits": {"admin_rate": {"per_second": 1_000_000, "burst_count": 1_000_000}},
                     }
                 ),
                 {"module": "benchmarks.floor.FloorModule", "config": {}},

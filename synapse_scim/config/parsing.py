@@ -8,11 +8,12 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
+import attrs
 import jinja2
 import phonenumbers
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from synapse_scim.config.clients import read_clients
+from synapse_scim.config.clients import read_clients, read_rate
 from synapse_scim.config.schema import ConfigurationError, check
 from synapse_scim.config.settings import (
     DEFAULT_DOMAIN,
@@ -74,6 +75,8 @@ def parse(
     }
     for key, section in _SECTIONS.items():
         made[key] = section(**values.get(key, {}))
+    rate = read_rate(values.get("limits", {}).get("admin_rate", {}), ("limits", "admin_rate"))
+    made["limits"] = attrs.evolve(made["limits"], admin_rate=rate)
     return Config(**values | made)
 
 

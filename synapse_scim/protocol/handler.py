@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 from scim2_models import PatchOp, PatchOperation, Resource, ResourceType, SCIMException
 from scim2_server.bulk import BulkPlan, BulkStep
@@ -17,6 +18,7 @@ from synapse_scim.mapping.schema import USER_SCHEMA
 from synapse_scim.protocol.attempt import Attempt, of_bulk
 from synapse_scim.protocol.service import Service
 from synapse_scim.store.users import UserStorage
+from synapse_scim.subject import Subject
 
 
 class Handler(AsyncScimHandler):
@@ -30,8 +32,17 @@ class Handler(AsyncScimHandler):
     storage: UserStorage
     service: Service
 
-    def __init__(self, service: Service, storage: UserStorage) -> None:
-        """Serve the requests of the storage's caller."""
+    def __init__(
+        self, service: Service, storage: UserStorage, admit: Callable[[Subject, int], Awaitable[None]]
+    ) -> None:
+        """Serve the requests of the storage's caller.
+
+        Args:
+            service: The protocol.
+            storage: The Users.
+            admit: Counts the operations of a bulk request, or refuses them all.
+        """
+        self._admit = admit
         super().__init__(service, storage)
         self.attempts: list[Attempt] = []
         self._gateway = storage.gateway
@@ -123,6 +134,7 @@ class Handler(AsyncScimHandler):
         with self.service.provider:
             self.service.route(request, Operation.bulk)
             plan = await self._gateway.run_in_thread(read)
+            await self._admit(cast("Subject", request.subject), len(plan.operations))
             for step in plan:
                 result, resource = await self.run_bulk_step(request, plan, step)
                 plan.record(step, result, resource)

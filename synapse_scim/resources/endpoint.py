@@ -14,8 +14,8 @@ from synapse.module_api import DirectServeJsonResource, SynapseRequest
 from synapse_scim.protocol.service import DISCOVERY, Service
 from synapse_scim.resources.audit_events import PATH as AUDIT_EVENTS
 from synapse_scim.resources.audit_events import AuditEvents
-from synapse_scim.resources.credentials import Credentials
 from synapse_scim.resources.exchange import Exchange, Observer
+from synapse_scim.resources.limits import Limits, RateLimited
 from synapse_scim.resources.request import read_body, read_request
 from synapse_scim.resources.response import write_response
 from synapse_scim.store.errors import scim_errors
@@ -36,7 +36,7 @@ class Endpoint:
     Attributes:
         service: The protocol.
         handler: Returns what serves the requests of a caller; `None` is nobody, who may ask for discovery only.
-        credentials: Finds out who calls.
+        limits: Finds out who calls, and whether too often.
         listeners: The tags of the listeners that serve clients.
         public_baseurl: Where clients reach the homeserver.
         ready: Returns when the module can serve, or raises an `AccountError`.
@@ -46,7 +46,7 @@ class Endpoint:
 
     service: Service
     handler: Callable[[Subject | None, str], Handler]
-    credentials: Credentials
+    limits: Limits
     listeners: frozenset[str]
     public_baseurl: str
     ready: Callable[[], Awaitable[None]]
@@ -61,6 +61,7 @@ class Endpoint:
             with scim_errors():
                 response = await self._respond(request, prefix, exchange)
         except SCIMException as error:
+            exchange.is_recorded = not isinstance(error, RateLimited)
             logger.info("%s %s: %d %s", request.get_method(), prefix, error.status, error.scim_type or "")
             response = self.service.error_response(error)
         except Exception as error:
@@ -81,9 +82,11 @@ class Endpoint:
             exchange.target = self.service.match(scim_request)
         subject = None
         if exchange.target is None or exchange.target.operation not in DISCOVERY:
-            subject = await self.credentials.subject(request)
+            subject = await self.limits.subject(request)
             await self.ready()
             exchange.subject = subject
+        else:
+            await self.limits.admit_anybody(request)
         scim_request.subject = subject
         if subject is not None and scim_request.path == AUDIT_EVENTS:
             exchange.target = None

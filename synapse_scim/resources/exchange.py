@@ -27,12 +27,14 @@ class Exchange:
         request_id: How Synapse's log calls it.
         target: What it asks for, if that exists.
         subject: Who asks, if that is known and SCIM is ready.
+        is_recorded: Whether a refusal is kept.
         bulk: The operations of a bulk request that have been tried.
     """
 
     request_id: str = attrs.field(converter=_printable)
     target: Target | None = None
     subject: Subject | None = None
+    is_recorded: bool = True
     bulk: list[Attempt] = attrs.field(factory=list)
 
     def attempts(self, response: ScimResponse) -> list[Attempt]:
@@ -63,7 +65,7 @@ class Observer:
 
     async def note(self, exchange: Exchange, response: ScimResponse) -> None:
         """Record what was refused."""
-        if exchange.subject is None:
+        if exchange.subject is None or not exchange.is_recorded:
             return
         caller = Caller(
             client=exchange.subject.name, credential=exchange.subject.credential, request_id=exchange.request_id

@@ -273,11 +273,7 @@ class Writer:
         return True
 
     async def _make(self, user_id: str, changes: tuple[FinalChange, ...]) -> tuple[str, ...] | None:
-        """Make changes that nothing undoes.
-
-        Returns:
-            What of a person's belongings could not be given back by that; `None` if not all changes are made.
-        """
+        """Make changes that nothing undoes; return what could not be given back, or `None` if not all are made."""
         lost: list[str] = []
         try:
             for change in changes:
