@@ -8,6 +8,7 @@ from typing import Protocol
 from synapse_scim.accounts import AccountError, Unavailable
 from synapse_scim.database import Database
 from synapse_scim.store import schema
+from synapse_scim.store.audit import Trail
 from synapse_scim.store.historical import HistoricalUserIds
 from synapse_scim.store.leavers import Leavers
 from synapse_scim.store.outside_changes import OutsideChanges
@@ -39,11 +40,13 @@ class Maintenance:
         leavers: Leavers,
         photos: Photos,
         outside_changes: OutsideChanges,
+        trail: Trail,
         indexes: bool,
     ) -> None:
         """Care for a homeserver's database."""
         self._indexes = indexes
         self._outside_changes = outside_changes
+        self._trail = trail
         self._photos = photos
         self._leavers = leavers
         self._historical = historical
@@ -80,7 +83,7 @@ class Maintenance:
         await self.in_one_process()
 
     async def in_one_process(self) -> None:
-        """Finish or undo the writes that were left behind, and deactivate and forget whose time has come.
+        """Finish or undo the writes that were left behind; deactivate, and forget, whose time has come.
 
         Writes under way are waited for, and found ended. One process of the homeserver does this.
         """
@@ -97,6 +100,7 @@ class Maintenance:
                 logger.warning("An interrupted write to %s waits for the next attempt: %s", user_id, error)
         await self._leavers.deactivate_due()
         await self._leavers.forget_old()
+        await self._trail.remove_old()
 
     async def in_every_process(self) -> None:
         """Fetch the photos that are due; where the tables could not be made ready, try that again.
