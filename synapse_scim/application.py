@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ from synapse_scim.mapping.user import UserMapping
 from synapse_scim.protocol.handler import Handler
 from synapse_scim.protocol.provider import composed_user, is_attribute, provider
 from synapse_scim.protocol.service import Service
+from synapse_scim.resources.activity import Activity
 from synapse_scim.resources.credentials import Authority, Credentials
 from synapse_scim.resources.endpoint import Endpoint
 from synapse_scim.store.accounts import AccountReader
@@ -36,6 +38,7 @@ from synapse_scim.store.maintenance import Maintenance, PreparedDatabase
 from synapse_scim.store.offboarding import Offboarding
 from synapse_scim.store.outside_changes import OutsideChanges
 from synapse_scim.store.photos import Photos
+from synapse_scim.store.processes import Processes
 from synapse_scim.store.records import Records
 from synapse_scim.store.rights import Rights
 from synapse_scim.store.search import Search
@@ -169,14 +172,24 @@ def build(
         leavers=leavers,
         photos=photos,
         indexes=config.allow_synapse_indexes,
+        processes=Processes(
+            database=database,
+            gateway=accounts,
+            name=hs.get_instance_name(),
+            version=version("synapse-scim"),
+            settings=config.digests,
+            keeps_schedules=settings.keeps_schedules(hs),
+        ),
         outside_changes=OutsideChanges(
             database=database, gateway=accounts, provider=config.sso.providers.get(DEFAULT_DOMAIN)
         ),
     )
 
+    activity = Activity(hs.get_reactor())
+
     def handler(subject: Subject | None) -> Handler:
         rights = Rights(subject=subject or NOBODY, protected=config.protected, users=users)
-        return Handler(service, UserStorage(store, rights))
+        return Handler(service, UserStorage(store, rights), activity.ensure_open)
 
     endpoint = Endpoint(
         service=service,
@@ -185,6 +198,7 @@ def build(
         listeners=client_listeners(hs),
         public_baseurl=accounts.public_baseurl,
         ready=maintenance.ready,
+        activity=activity,
     )
     return Application(
         config=config,

@@ -17,6 +17,7 @@ from synapse_scim.homeserver.listeners import (
     refuse_refreshing_when_locked,
     serve_below_client_api,
 )
+from synapse_scim.homeserver.shutdown import finish_first
 from synapse_scim.resources.endpoint import ScimResource
 from synapse_scim.store.maintenance import Maintenance
 
@@ -69,14 +70,18 @@ class ScimModule:
 
             serve_below_client_api(hs, UNSTABLE_PREFIX, serve)
         refuse_refreshing_when_locked(hs)
+        finish_first(hs, endpoint.activity.end)
         _notice_changes(api, application.maintenance)
         _ = api.run_as_background_process("synapse_scim_start", application.maintenance.start)
-        api.looping_background_call(application.maintenance.in_one_process, _EVERY_MS, desc="synapse_scim_maintenance")
-        api.looping_background_call(
-            application.maintenance.reconcile,
-            config.reconcile / timedelta(milliseconds=1),
-            desc="synapse_scim_reconcile",
-        )
+        if settings.keeps_schedules(hs):
+            api.looping_background_call(
+                application.maintenance.in_one_process, _EVERY_MS, desc="synapse_scim_maintenance"
+            )
+            api.looping_background_call(
+                application.maintenance.reconcile,
+                config.reconcile / timedelta(milliseconds=1),
+                desc="synapse_scim_reconcile",
+            )
         api.looping_background_call(
             application.maintenance.in_every_process, _EVERY_MS, desc="synapse_scim_photos", run_on_all_instances=True
         )

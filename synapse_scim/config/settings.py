@@ -124,7 +124,11 @@ class Rate:
 
 @attrs.frozen(kw_only=True)
 class Config:
-    """The settings, checked and with their defaults; `docs/configuration.md` describes each."""
+    """The settings, checked and with their defaults; `docs/configuration.md` describes each.
+
+    Attributes:
+        digests: A digest of what the administrator wrote for each setting, by its name.
+    """
 
     stable_prefix: bool = True
     unstable_prefix: bool = True
@@ -149,3 +153,4 @@ class Config:
     allow_synapse_indexes: bool = False
     limits: Limits = attrs.field(factory=Limits)
     cursor_secret_path: str | None = None
+    digests: Mapping[str, str] = attrs.field(factory=dict, eq=False)

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, closing
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, closing
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from synapse.storage.database import LoggingDatabaseConnection, LoggingTransaction
 from synapse.storage.engines import PostgresEngine
-from synapse.util.async_helpers import Linearizer
-from synapse.util.duration import Duration
 
-from synapse_scim.accounts import Unavailable
 from synapse_scim.database import Transaction
+from synapse_scim.homeserver.clock import DatabaseClock
+from synapse_scim.homeserver.locks import AccountLocks, lease_check
+from synapse_scim.homeserver.outages import available, database_outages
 
 if TYPE_CHECKING:
     from synapse.server import HomeServer
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-_LOCK = "scim_user"
-_LOCK_WAIT_S = 30.0
-_LOCK_POLL_S = (0.01, 0.25)
 
 _USER_ID_INDEX = "synapse_scim_users_lower_name"
 
@@ -35,7 +30,7 @@ with ICU, as all distributions' are, or are of version 17 and later. Synapse's d
 class HomeserverDatabase:
     """Runs transactions on the homeserver's database."""
 
-    def __init__(self, hs: HomeServer, fold: Callable[[str], str], *, lock_wait_s: float = _LOCK_WAIT_S) -> None:
+    def __init__(self, hs: HomeServer, fold: Callable[[str], str], *, lock_wait_s: float | None = None) -> None:
         """Use the homeserver's main database.
 
         Args:
@@ -43,19 +38,18 @@ class HomeserverDatabase:
             fold: What a text becomes where case does not count.
             lock_wait_s: For how many seconds to wait when another process holds a lock.
         """
-        self._lock_wait_s = lock_wait_s
-        self._clock = hs.get_clock()
-        self._store = hs.get_datastores().main
-        self._pool = self._store.db_pool
-        self._queue = Linearizer(name="synapse_scim", clock=self._clock)
+        self._pool = hs.get_datastores().main.db_pool
+        self._locks = AccountLocks(hs, wait_s=lock_wait_s)
+        self._clock = DatabaseClock.of(hs)
+        self._outages = database_outages(hs)
         self._fold = fold
         self._collation: str | None = None
-        self._held: set[str] = set()
         self.is_postgresql = isinstance(self._pool.engine, PostgresEngine)
         self.conflict: type[Exception] = self._pool.engine.module.IntegrityError
 
     async def prepare(self) -> None:
-        """Find out how this database folds text. Called once, before anything is searched."""
+        """Find out what time it is for this database, and how it folds text. Called once, before anything else."""
+        await self._clock.synchronize()
         if self.is_postgresql:
             self._collation = await self.run("synapse_scim_collation", _best_collation)
 
@@ -79,13 +73,24 @@ class HomeserverDatabase:
         self, name: str, function: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Run a function in a transaction."""
+        ensure_held = lease_check()
 
         def run(txn: LoggingTransaction) -> T:
+            ensure_held()
             if not self.is_postgresql:
                 txn.txn.connection.create_function("scim_fold", 1, self._fold_or_null, deterministic=True)  # type: ignore[attr-defined]
-            return function(txn, *args, **kwargs)
+            result = function(txn, *args, **kwargs)
+            ensure_held()
+            return result
 
-        return await self._pool.runInteraction(name, run)
+        with available(self._outages):
+            return await self._pool.runInteraction(name, run)
+
+    async def tidy(self) -> None:
+        """Look what time it is for the database, and remove the locks of processes that were killed."""
+        with available(self._outages):
+            await self._clock.synchronize()
+            await self._locks.drop_abandoned()
 
     async def index_user_ids(self) -> None:
         """Let Synapse find accounts without regard to case by an index, as it does before each registration.
@@ -111,31 +116,11 @@ class HomeserverDatabase:
 
     def holds(self, user_id: str) -> bool:
         """Tell whether this process holds the lock of an account."""
-        return user_id in self._held
+        return self._locks.holds(user_id)
 
-    @asynccontextmanager
-    async def lock(self, user_id: str) -> AsyncIterator[None]:
-        """Be the only writer at an account: first in this process, in the order of asking, then among all.
-
-        Synapse's own waiting for such a lock has no end, so it is not used.
-
-        Raises:
-            Unavailable: Another process held it for too long.
-        """
-        async with self._queue.queue(user_id):
-            deadline = self._clock.time() + self._lock_wait_s
-            pause, longest = _LOCK_POLL_S
-            while (lock := await self._store.try_acquire_lock(_LOCK, user_id)) is None:
-                if self._clock.time() > deadline:
-                    raise Unavailable(f"The account {user_id} is being changed by somebody else; try again later")
-                await self._clock.sleep(Duration(seconds=pause * random.uniform(0.5, 1.0)))  # noqa: S311 - no secret
-                pause = min(2 * pause, longest)
-            async with lock:
-                self._held.add(user_id)
-                try:
-                    yield
-                finally:
-                    self._held.discard(user_id)
+    def lock(self, user_id: str) -> AbstractAsyncContextManager[None]:
+        """Be the only writer at an account, among all processes."""
+        return self._locks.lock(user_id)
 
     def _fold_or_null(self, text: Any) -> Any:
         return self._fold(text) if isinstance(text, str) else text

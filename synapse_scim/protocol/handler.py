@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from scim2_models import PatchOp, PatchOperation, Resource, ResourceType, SCIMException
+from scim2_models import BulkOperation, PatchOp, PatchOperation, Resource, ResourceType, SCIMException
 from scim2_server.bulk import BulkPlan
 from scim2_server.conditions import Conditions
 from scim2_server.handler import AsyncScimHandler
@@ -15,6 +16,7 @@ from scim2_server.routing import Operation
 
 from synapse_scim.mapping.schema import USER_SCHEMA
 from synapse_scim.protocol.service import Service
+from synapse_scim.store.errors import scim_errors
 from synapse_scim.store.users import UserStorage
 
 
@@ -29,9 +31,16 @@ class Handler(AsyncScimHandler):
     storage: UserStorage
     service: Service
 
-    def __init__(self, service: Service, storage: UserStorage) -> None:
-        """Serve the requests of the storage's caller."""
+    def __init__(self, service: Service, storage: UserStorage, ensure_open: Callable[[], None]) -> None:
+        """Serve the requests of the storage's caller.
+
+        Args:
+            service: The protocol.
+            storage: The Users that the caller sees.
+            ensure_open: Raises an `AccountError` when the process is about to end.
+        """
         super().__init__(service, storage)
+        self._ensure_open = ensure_open
         self._gateway = storage.gateway
 
     async def create(self, request: ScimRequest) -> ScimResponse:
@@ -123,6 +132,14 @@ class Handler(AsyncScimHandler):
                 plan.record(step, result, resource)
                 await self._gateway.let_others_work()
             return await self._gateway.run_in_thread(write, plan)
+
+    async def apply_bulk_operation(
+        self, resource_type: ResourceType, operation: BulkOperation[Resource[Any]]
+    ) -> Resource[Any] | None:
+        """Begin an operation only if the process is not about to end."""
+        with scim_errors():
+            self._ensure_open()
+        return await super().apply_bulk_operation(resource_type, operation)
 
     async def _settled(self, resource_type: ResourceType, resource: Resource[Any]) -> Resource[Any]:
         """Return a User that was written; what is kept of it may have to change even if the User does not."""

@@ -11,6 +11,7 @@ from scim2_models import NotFoundException, SCIMException
 from synapse.module_api import DirectServeJsonResource, SynapseRequest
 
 from synapse_scim.protocol.service import DISCOVERY, Service
+from synapse_scim.resources.activity import Activity
 from synapse_scim.resources.credentials import Credentials
 from synapse_scim.resources.request import read_body, read_request
 from synapse_scim.resources.response import write_response
@@ -37,6 +38,7 @@ class Endpoint:
         listeners: The tags of the listeners that serve clients.
         public_baseurl: Where clients reach the homeserver.
         ready: Returns when the module can serve, or raises an `AccountError`.
+        activity: What is being answered.
     """
 
     service: Service
@@ -45,24 +47,31 @@ class Endpoint:
     listeners: frozenset[str]
     public_baseurl: str
     ready: Callable[[], Awaitable[None]]
+    activity: Activity
 
     async def serve(self, request: SynapseRequest, prefix: str) -> None:
         """Answer a request whose path starts with a prefix; every answer is SCIM's, errors included."""
+        with self.activity.working():
+            sent = write_response(request, await self._answer(request, prefix))
+            if sent is not None:
+                self.activity.until(sent)
+
+    async def _answer(self, request: SynapseRequest, prefix: str) -> ScimResponse:
         request.request_metrics.name = "ScimServlet"
         try:
             with scim_errors():
-                response = await self._respond(request, prefix)
+                return await self._respond(request, prefix)
         except SCIMException as error:
             logger.info("%s %s: %d %s", request.get_method(), prefix, error.status, error.scim_type or "")
-            response = self.service.error_response(error)
+            return self.service.error_response(error)
         except Exception as error:
             logger.exception("A SCIM request failed unexpectedly; this is a bug of synapse-scim")
-            response = self.service.error_response(error)
-        write_response(request, response)
+            return self.service.error_response(error)
 
     async def _respond(self, request: SynapseRequest, prefix: str) -> ScimResponse:
         if request.synapse_site.site_tag not in self.listeners:
             raise NotFoundException(detail="This listener does not serve SCIM")
+        self.activity.ensure_open()
         scim_request = read_request(request, self.public_baseurl, prefix)
         subject = await self._subject(request, scim_request)
         if subject is not None:

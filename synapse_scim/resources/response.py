@@ -6,6 +6,7 @@ import json
 from io import BytesIO
 from typing import TYPE_CHECKING
 
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost
 from twisted.protocols.basic import FileSender
 
@@ -18,10 +19,14 @@ _AT_ONCE = 64 * 1024
 the time-out for the connection's next request while the client is still busy with this one."""
 
 
-def write_response(request: Request, response: ScimResponse) -> None:
-    """Send an answer, unless the client has gone."""
+def write_response(request: Request, response: ScimResponse) -> Deferred[None] | None:
+    """Send an answer, unless the client has gone.
+
+    Returns:
+        What fires when the answer is sent, or the client has gone; `None` if that is so already.
+    """
     if request._disconnected:  # noqa: SLF001 - Twisted has no public way to ask
-        return
+        return None
     request.setResponseCode(int(response.status))
     for name, value in response.headers.items():
         request.setHeader(name.encode("ascii"), value.encode("utf-8"))
@@ -29,12 +34,13 @@ def write_response(request: Request, response: ScimResponse) -> None:
     request.setHeader(b"Cache-Control", b"no-store")
     if response.body is None:
         request.finish()
-        return
+        return None
     body = json.dumps(response.body, separators=(",", ":"), ensure_ascii=False).encode()
     request.setHeader(b"Content-Length", str(len(body)).encode())
     if len(body) <= _AT_ONCE:
         request.write(body)
         request.finish()
-        return
+        return None
     sent = FileSender().beginFileTransfer(BytesIO(body), request)
     sent.addCallbacks(lambda _: request.finish(), lambda failure: failure.trap(Exception, ConnectionLost))
+    return sent

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 from synapse_scim.accounts import AccountError, Unavailable
@@ -12,6 +14,7 @@ from synapse_scim.store.historical import HistoricalUserIds
 from synapse_scim.store.leavers import Leavers
 from synapse_scim.store.outside_changes import OutsideChanges
 from synapse_scim.store.photos import Photos
+from synapse_scim.store.processes import Processes
 from synapse_scim.store.writes import Writer
 
 logger = logging.getLogger(__name__)
@@ -22,6 +25,9 @@ class PreparedDatabase(Database, Protocol):
 
     async def prepare(self) -> None:
         """Find it out."""
+
+    async def tidy(self) -> None:
+        """Do what has to be done every now and then."""
 
     async def index_user_ids(self) -> None:
         """Add an index to one of the homeserver's own tables, for registrations."""
@@ -39,11 +45,13 @@ class Maintenance:
         leavers: Leavers,
         photos: Photos,
         outside_changes: OutsideChanges,
+        processes: Processes,
         indexes: bool,
     ) -> None:
         """Care for a homeserver's database."""
         self._indexes = indexes
         self._outside_changes = outside_changes
+        self._processes = processes
         self._photos = photos
         self._leavers = leavers
         self._historical = historical
@@ -66,6 +74,7 @@ class Maintenance:
             version = await schema.upgrade(self._database)
             await self._database.prepare()
             await self._historical.load()
+            await self._processes.sign()
         except Exception:
             logger.exception(
                 "The SCIM tables cannot be created or read; until they can be, SCIM answers 503. If the database says"
@@ -86,6 +95,10 @@ class Maintenance:
         """
         if not self._ready:
             return
+        with _put_off():
+            await self._clean_up()
+
+    async def _clean_up(self) -> None:
         if self._indexes:
             self._indexes = False
             await self._database.index_user_ids()
@@ -99,21 +112,37 @@ class Maintenance:
         await self._leavers.forget_old()
 
     async def in_every_process(self) -> None:
-        """Fetch the photos that are due; where the tables could not be made ready, try that again.
+        """Tell the others of this process, and fetch the photos that are due.
+
+        Where the tables could not be made ready, that is tried again.
 
         Every process of the homeserver does this: those without a media repository cannot fetch.
         """
         if not self._ready:
             await self.start()
             return
-        await self._photos.fetch_due()
+        with _put_off():
+            await self._database.tidy()
+            await self._processes.sign()
+            await self._photos.fetch_due()
 
     async def notice(self, user_id: str) -> None:
         """Remember that somebody changed an account, be it SCIM or not."""
         if self._ready:
-            await self._outside_changes.noticed(user_id)
+            with _put_off():
+                await self._outside_changes.noticed(user_id)
 
     async def reconcile(self) -> None:
         """Look for changes to accounts of which the homeserver does not tell."""
         if self._ready:
-            await self._outside_changes.look()
+            with _put_off():
+                await self._outside_changes.look()
+
+
+@contextmanager
+def _put_off() -> Iterator[None]:
+    """Leave to the next time what cannot be done now."""
+    try:
+        yield
+    except Unavailable as error:
+        logger.warning("Maintenance is put off: %s", error)

@@ -111,6 +111,18 @@ STEPS: tuple[tuple[str, ...], ...] = (
         )
         """,
     ),
+    (
+        # The processes of the homeserver that serve SCIM: see synapse_scim.store.processes.
+        """
+        CREATE TABLE IF NOT EXISTS synapse_scim_processes (
+            instance TEXT NOT NULL PRIMARY KEY,
+            version TEXT NOT NULL,
+            settings TEXT NOT NULL,
+            schedules SMALLINT NOT NULL,
+            seen_ts BIGINT NOT NULL
+        )
+        """,
+    ),
 )
 """The steps from each version of the tables to the next; the first makes version 1."""
 
