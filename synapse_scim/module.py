@@ -12,7 +12,7 @@ from synapse.module_api.errors import ConfigError
 from synapse_scim import config as configuration
 from synapse_scim.application import Application, build
 from synapse_scim.config import Config, ConfigurationError
-from synapse_scim.homeserver import HomeServer, settings
+from synapse_scim.homeserver import HomeServer, pushers, settings
 from synapse_scim.homeserver.listeners import (
     refuse_refreshing_when_locked,
     serve_below_client_api,
@@ -69,6 +69,8 @@ class ScimModule:
                 await endpoint.serve(request, UNSTABLE_PREFIX)
 
             serve_below_client_api(hs, UNSTABLE_PREFIX, serve)
+        if settings.is_main_process(hs):
+            api.register_web_resource(pushers.PATH, pushers.PushersResource(hs))
         refuse_refreshing_when_locked(hs)
         finish_first(hs, endpoint.activity.end)
         _notice_changes(api, application.maintenance)

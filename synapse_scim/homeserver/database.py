@@ -12,7 +12,7 @@ from synapse.storage.engines import PostgresEngine
 from synapse_scim.database import Transaction
 from synapse_scim.homeserver.clock import DatabaseClock
 from synapse_scim.homeserver.locks import AccountLocks, lease_check
-from synapse_scim.homeserver.outages import available, database_outages
+from synapse_scim.homeserver.outages import Outages
 
 if TYPE_CHECKING:
     from synapse.server import HomeServer
@@ -41,7 +41,7 @@ class HomeserverDatabase:
         self._pool = hs.get_datastores().main.db_pool
         self._locks = AccountLocks(hs, wait_s=lock_wait_s)
         self._clock = DatabaseClock.of(hs)
-        self._outages = database_outages(hs)
+        self._outages = Outages(hs)
         self._fold = fold
         self._collation: str | None = None
         self.is_postgresql = isinstance(self._pool.engine, PostgresEngine)
@@ -83,12 +83,12 @@ class HomeserverDatabase:
             ensure_held()
             return result
 
-        with available(self._outages):
+        with self._outages.translated():
             return await self._pool.runInteraction(name, run)
 
     async def tidy(self) -> None:
         """Look what time it is for the database, and remove the locks of processes that were killed."""
-        with available(self._outages):
+        with self._outages.translated():
             await self._clock.synchronize()
             await self._locks.drop_abandoned()
 

@@ -34,7 +34,7 @@ from synapse_scim.database import Transaction
 from synapse_scim.homeserver.clock import DatabaseClock
 from synapse_scim.homeserver.departures import Departures
 from synapse_scim.homeserver.media import MediaRepository, PhotoRefused, PhotoUnavailable
-from synapse_scim.homeserver.outages import available, database_outages
+from synapse_scim.homeserver.outages import Outages
 from synapse_scim.steps import (
     AddExternalId,
     AddThreepid,
@@ -60,10 +60,10 @@ logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def account_errors(outages: tuple[type[Exception], ...]) -> Iterator[None]:
+def account_errors(outages: Outages) -> Iterator[None]:
     """Raise an `AccountError` for an error of Synapse's, or of its database, that leaves the block."""
     try:
-        with available(outages):
+        with outages.translated():
             yield
     except SynapseError as error:
         if error.code >= HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -85,7 +85,7 @@ class SynapseAccounts:
         self._store = hs.get_datastores().main
         self._auth = hs.get_auth_handler()
         self._clock = DatabaseClock.of(hs)
-        self._outages = database_outages(hs)
+        self._outages = Outages(hs)
         self._departures = Departures(hs)
         self._media = MediaRepository(hs, max_size=max_photo_size)
         self.stores_photos = self._media.is_here
@@ -110,7 +110,7 @@ class SynapseAccounts:
     async def register(self, localpart: str, displayname: str, password_hash: str) -> None:
         """Register an account."""
         try:
-            with available(self._outages):
+            with self._outages.translated():
                 await self._hs.get_registration_handler().register_user(
                     localpart=localpart,
                     password_hash=password_hash,
@@ -144,7 +144,7 @@ class SynapseAccounts:
 
     async def has_password(self, user_id: str, password: str) -> bool:
         """Compare a password with the stored one, in a thread."""
-        with available(self._outages):
+        with self._outages.translated():
             stored = await self._store.db_pool.simple_select_one_onecol(
                 "users", {"name": user_id}, "password_hash", allow_none=True, desc="synapse_scim_password"
             )
@@ -231,13 +231,13 @@ class SynapseAccounts:
 
     async def wait_until_parted(self, user_id: str) -> None:
         """Wait for Synapse to finish with the rooms of a deactivated account."""
-        with available(self._outages):
+        with self._outages.translated():
             await self._departures.wait_until_parted(user_id)
 
     async def store_photo(self, user_id: str, source: str) -> str:
         """Store an image in the media repository."""
         try:
-            with available(self._outages):
+            with self._outages.translated():
                 return await self._media.store(user_id, source)
         except PhotoRefused as error:
             raise AccountChangeRefused(str(error)) from error
@@ -332,13 +332,15 @@ class SynapseAccounts:
         """Notify a new person by e-mail, where the homeserver does so for those whom an administrator registers."""
         email = self._hs.config.email
         if email.email_enable_notifs and email.email_notif_for_new_users:
-            await self._hs.get_pusherpool().add_or_update_pusher(
-                user_id=user_id,
-                kind="email",
-                app_id="m.email",
-                app_display_name="Email Notifications",
-                device_display_name=address,
-                pushkey=address,
-                lang=None,
-                data={},
+            await self._departures.pushers.add(
+                user_id,
+                {
+                    "kind": "email",
+                    "app_id": "m.email",
+                    "app_display_name": "Email Notifications",
+                    "device_display_name": address,
+                    "pushkey": address,
+                    "lang": None,
+                    "data": {},
+                },
             )

@@ -19,7 +19,7 @@ from synapse.util.stringutils import random_string
 
 from synapse_scim.accounts import Unavailable
 from synapse_scim.homeserver.clock import DATABASE_NOW_MS
-from synapse_scim.homeserver.outages import available, database_outages
+from synapse_scim.homeserver.outages import Outages
 
 if TYPE_CHECKING:
     from synapse.server import HomeServer
@@ -33,8 +33,8 @@ _POLL_S = (0.01, 0.25)
 LEASE_S = 15.0
 """How long a lock outlives its last renewal: as long does the next writer wait after a process was killed."""
 
-_RENEWED_EACH_S = 5.0
-_MARGIN_S = 2.0
+RENEWED_EACH_S = 5.0
+MARGIN_S = 2.0
 """How long before its end a lease is not relied on any more."""
 
 _SYNAPSES_OWN_MS = 120_000
@@ -80,14 +80,15 @@ class AccountLocks:
         self._queue = Linearizer(name="synapse_scim", clock=self._clock)
         self._leases: dict[str, _Lease] = {}
         self._holder = f"{_OURS}{hs.get_instance_name()} {random_string(8)}"
-        self._outages = database_outages(hs)
+        self._outages = Outages(hs)
         self._now_ms = (
             DATABASE_NOW_MS
             if isinstance(self._pool.engine, PostgresEngine)
             else "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
         )
+        self._abandoned = (len(_OURS), _OURS, int(LEASE_S * 1000), _SYNAPSES_OWN_MS)
         self._clock.looping_call(
-            hs.run_as_background_process, Duration(seconds=_RENEWED_EACH_S), "synapse_scim_locks", self.renew
+            hs.run_as_background_process, Duration(seconds=RENEWED_EACH_S), "synapse_scim_locks", self.renew
         )
 
     def holds(self, user_id: str) -> bool:
@@ -102,7 +103,7 @@ class AccountLocks:
             Unavailable: Another process held it for too long.
         """
         async with self._queue.queue(user_id):
-            with available(self._outages):
+            with self._outages.translated():
                 lease = await self._acquire(user_id)
             self._leases[user_id] = lease
             outer = _present.get()
@@ -122,8 +123,9 @@ class AccountLocks:
         if not leases:
             return
         try:
-            renewed = await self._pool.runInteraction("synapse_scim_renew", self._renew, list(leases))
-        except self._outages:
+            with self._outages.translated():
+                renewed = await self._pool.runInteraction("synapse_scim_renew", self._renew, list(leases))
+        except Unavailable:
             logger.warning("%d locks of accounts could not be renewed", len(leases))
         else:
             for token in renewed:
@@ -156,7 +158,7 @@ class AccountLocks:
             " last_renewed_ts = EXCLUDED.last_renewed_ts"
             # The statement may be run again, when nobody knows whether it has been.
             f" WHERE worker_locks.token = EXCLUDED.token OR {self._is_abandoned()}",
-            (_NAME, lease.user_id, self._holder, lease.token, *_ABANDONED),
+            (_NAME, lease.user_id, self._holder, lease.token, *self._abandoned),
         )
         return txn.rowcount > 0
 
@@ -171,30 +173,28 @@ class AccountLocks:
 
     async def _release(self, lease: _Lease) -> None:
         try:
-            await self._pool.simple_delete(
-                "worker_locks",
-                {"lock_name": _NAME, "lock_key": lease.user_id, "token": lease.token},
-                desc="synapse_scim_unlock",
-            )
-        except self._outages:
+            with self._outages.translated():
+                await self._pool.simple_delete(
+                    "worker_locks",
+                    {"lock_name": _NAME, "lock_key": lease.user_id, "token": lease.token},
+                    desc="synapse_scim_unlock",
+                )
+        except Unavailable:
             # What was done under it is done; it ends by itself.
             logger.warning("The lock of %s could not be released, and ends in %d seconds", lease.user_id, LEASE_S)
 
     def _drop_abandoned(self, txn: LoggingTransaction) -> None:
         txn.execute(
             f"DELETE FROM worker_locks WHERE lock_name = ? AND {self._is_abandoned()}",  # noqa: S608 - constants
-            (_NAME, *_ABANDONED),
+            (_NAME, *self._abandoned),
         )
 
     def _is_abandoned(self) -> str:
-        """Return the SQL, which has the parameters `_ABANDONED`, of whether nobody holds a lock any more."""
+        """Return the SQL, which has the parameters `_abandoned`, of whether nobody holds a lock any more."""
         return (
             f"worker_locks.last_renewed_ts < {self._now_ms}"
             " - CASE WHEN substr(worker_locks.instance_name, 1, ?) = ? THEN ? ELSE ? END"
         )
-
-
-_ABANDONED = (len(_OURS), _OURS, int(LEASE_S * 1000), _SYNAPSES_OWN_MS)
 
 
 def lease_check() -> _LeaseCheck:
@@ -215,5 +215,5 @@ class _LeaseCheck:
             Unavailable: Others may have taken it.
         """
         lease = self._lease
-        if lease is not None and not lease.is_over and time.monotonic() > lease.until - _MARGIN_S:
+        if lease is not None and not lease.is_over and time.monotonic() > lease.until - MARGIN_S:
             raise Unavailable(f"The lock of {lease.user_id} could not be renewed in time; try again later")

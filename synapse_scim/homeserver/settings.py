@@ -26,3 +26,8 @@ def delegates_authentication(hs: HomeServer) -> bool:
 def keeps_schedules(hs: HomeServer) -> bool:
     """Tell whether this is the process that does what one process has to do for all."""
     return bool(hs.config.worker.run_background_tasks)
+
+
+def is_main_process(hs: HomeServer) -> bool:
+    """Tell whether this is the main process of the homeserver, and no worker."""
+    return hs.config.worker.worker_app is None

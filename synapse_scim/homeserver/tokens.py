@@ -9,7 +9,7 @@ from synapse.api.errors import SynapseError
 
 from synapse_scim.accounts import Unavailable
 from synapse_scim.config import Visibility
-from synapse_scim.homeserver.outages import available, database_outages
+from synapse_scim.homeserver.outages import Outages
 from synapse_scim.subject import Credential, Forbidden, Subject, Unauthenticated
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class AccessTokens:
         """
         self._visibility = visibility
         self._auth = hs.get_auth()
-        self._outages = database_outages(hs)
+        self._outages = Outages(hs)
         self._store = hs.get_datastores().main
 
     async def subject(self, request: SynapseRequest, credential: Credential) -> Subject | None:
@@ -42,7 +42,7 @@ class AccessTokens:
         """
         # Synapse wants the scheme in this spelling, while RFC 9110 §11.1 leaves its case to the client.
         request.requestHeaders.setRawHeaders(b"Authorization", [b"Bearer " + credential.token.encode()])
-        with available(self._outages):
+        with self._outages.translated():
             return await self._administrator(request)
 
     async def _administrator(self, request: SynapseRequest) -> Subject:

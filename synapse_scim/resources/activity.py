@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 GRACE_S = 20.0
 """How long what is being answered may take. Whatever is cut off then is finished or undone by another process."""
 
+LINGER_S = 0.1
+"""How long the last answers, written a moment ago, have to leave the process."""
+
 
 class Activity:
     """Counts the requests that are being answered, and lets none begin when the process is about to end."""
@@ -32,13 +35,18 @@ class Activity:
         self._count = 0
         self._idle: Deferred[None] | None = None
 
+    @property
+    def is_ending(self) -> bool:
+        """Whether the process is about to end."""
+        return self._idle is not None
+
     def ensure_open(self) -> None:
         """Return if something new may begin.
 
         Raises:
             Unavailable: This process is about to end.
         """
-        if self._idle is not None:
+        if self.is_ending:
             raise Unavailable("This process of the homeserver is being stopped; try again in a moment")
 
     @contextmanager
@@ -63,12 +71,15 @@ class Activity:
 
     def end(self) -> Deferred[None]:
         """Let nothing new begin, and return what fires when everything is answered, or the grace is over."""
-        self._idle = self._idle or Deferred()
-        late = self._reactor.callLater(self._grace_s, self._look, is_late=True)
-        self._idle.addBoth(lambda _: late.cancel() if late.active() else None)
+        self._idle = Deferred()
+        self._reactor.callLater(self._grace_s, self._stop)
         self._look()
         return self._idle
 
-    def _look(self, *, is_late: bool = False) -> None:
-        if self._idle is not None and not self._idle.called and (is_late or not self._count):
+    def _look(self) -> None:
+        if self.is_ending and not self._count:
+            self._reactor.callLater(LINGER_S, self._stop)
+
+    def _stop(self) -> None:
+        if self._idle is not None and not self._idle.called:
             self._idle.callback(None)

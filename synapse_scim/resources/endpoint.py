@@ -52,7 +52,8 @@ class Endpoint:
     async def serve(self, request: SynapseRequest, prefix: str) -> None:
         """Answer a request whose path starts with a prefix; every answer is SCIM's, errors included."""
         with self.activity.working():
-            sent = write_response(request, await self._answer(request, prefix))
+            response = await self._answer(request, prefix)
+            sent = write_response(request, response, at_once=not self.activity.is_ending)
             if sent is not None:
                 self.activity.until(sent)
 

@@ -19,8 +19,13 @@ _AT_ONCE = 64 * 1024
 the time-out for the connection's next request while the client is still busy with this one."""
 
 
-def write_response(request: Request, response: ScimResponse) -> Deferred[None] | None:
+def write_response(request: Request, response: ScimResponse, *, at_once: bool = True) -> Deferred[None] | None:
     """Send an answer, unless the client has gone.
+
+    Args:
+        request: The request.
+        response: The answer.
+        at_once: Leave a small body to the reactor. Otherwise what is returned fires when it has left the process.
 
     Returns:
         What fires when the answer is sent, or the client has gone; `None` if that is so already.
@@ -37,7 +42,7 @@ def write_response(request: Request, response: ScimResponse) -> Deferred[None] |
         return None
     body = json.dumps(response.body, separators=(",", ":"), ensure_ascii=False).encode()
     request.setHeader(b"Content-Length", str(len(body)).encode())
-    if len(body) <= _AT_ONCE:
+    if at_once and len(body) <= _AT_ONCE:
         request.write(body)
         request.finish()
         return None
