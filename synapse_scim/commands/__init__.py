@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from synapse_scim.commands.guard import guard
+from synapse_scim.commands.schema import schema
 
 
 @click.group()
@@ -13,3 +14,4 @@ def main() -> None:
 
 
 main.add_command(guard)
+main.add_command(schema)

@@ -7,6 +7,8 @@ since processes of the former version run beside the new ones during a rolling r
 
 from __future__ import annotations
 
+from itertools import chain
+
 from synapse_scim.database import Database, Transaction
 
 _ADVISORY_LOCK = 0x5C1_4098
@@ -128,11 +130,21 @@ STEPS: tuple[tuple[str, ...], ...] = (
 
 VERSION = len(STEPS)
 
+_VERSIONS = "CREATE TABLE IF NOT EXISTS synapse_scim_schema (version BIGINT NOT NULL PRIMARY KEY)"
+
+
+def statements() -> tuple[str, ...]:
+    """Return what makes the tables of this version, on either engine, where there are none.
+
+    That they are of this version they do not say yet: whoever fills them, or starts on them, does.
+    """
+    return (_VERSIONS, *chain(*STEPS))
+
 
 def _upgrade(txn: Transaction, *, is_postgresql: bool) -> int:
     if is_postgresql:
         txn.execute("SELECT pg_advisory_xact_lock(?)", (_ADVISORY_LOCK,))
-    txn.execute("CREATE TABLE IF NOT EXISTS synapse_scim_schema (version BIGINT NOT NULL PRIMARY KEY)")
+    txn.execute(_VERSIONS)
     txn.execute("SELECT MAX(version) FROM synapse_scim_schema")
     row = txn.fetchone()
     found = (row[0] if row else None) or 0
