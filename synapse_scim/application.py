@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from synapse_scim.config import DEFAULT_DOMAIN, Config, ConfigurationError
+from synapse_scim.credentials.clients import ClientTokens
 from synapse_scim.homeserver import HomeServer, settings
 from synapse_scim.homeserver.database import HomeserverDatabase
 from synapse_scim.homeserver.gateway import SynapseAccounts
@@ -40,6 +41,7 @@ from synapse_scim.store.outside_changes import OutsideChanges
 from synapse_scim.store.photos import Photos
 from synapse_scim.store.processes import Processes
 from synapse_scim.store.records import Records
+from synapse_scim.store.rendering import Renderer
 from synapse_scim.store.rights import Rights
 from synapse_scim.store.search import Search
 from synapse_scim.store.succession import Succession
@@ -119,11 +121,11 @@ def build(
         end_sessions=config.password.end_sessions,
         inactive=config.inactive,
     )
-    records = Records(threepids=threepids, values=SearchValues(model))
+    records = Records(users=users, values=SearchValues(model))
     offboarding = Offboarding(
         gateway=accounts, records=records, guard=OffboardingGuard(settings=config.guard), inactive=config.inactive
     )
-    writer = Writer(database=database, gateway=accounts, records=records, offboarding=offboarding)
+    writer = Writer(database=database, gateway=accounts, reader=reader, records=records, offboarding=offboarding)
     leavers = Leavers(
         database=database,
         gateway=accounts,
@@ -162,7 +164,12 @@ def build(
         ),
         leavers=leavers,
         photos=photos,
-        search=Search(database=database, reader=reader, users=users, columns=columns, model=model),
+        search=Search(
+            database=database,
+            renderer=Renderer(database=database, reader=reader, users=users),
+            columns=columns,
+            model=model,
+        ),
     )
     service = Service(description, config, model=model, secret=_cursor_secret(config, settings.macaroon_secret(hs)))
     maintenance = Maintenance(
@@ -194,7 +201,7 @@ def build(
     endpoint = Endpoint(
         service=service,
         handler=handler,
-        credentials=Credentials(authorities=_authorities(config, hs), address=client_address),
+        credentials=Credentials(authorities=_authorities(config, hs, accounts), address=client_address),
         listeners=client_listeners(hs),
         public_baseurl=accounts.public_baseurl,
         ready=maintenance.ready,
@@ -210,9 +217,12 @@ def build(
     )
 
 
-def _authorities(config: Config, hs: HomeServer) -> tuple[Authority, ...]:
+def _authorities(config: Config, hs: HomeServer, accounts: AccountGateway) -> tuple[Authority, ...]:
     """Return who knows the credentials that are accepted, in the order in which they are asked."""
-    return (AccessTokens(hs, config.visibility),) if config.admin_tokens else ()
+    authorities: list[Authority] = [ClientTokens(config.clients, accounts.now)]
+    if config.admin_tokens:
+        authorities.append(AccessTokens(hs, config.visibility))
+    return tuple(authorities)
 
 
 def _cursor_secret(config: Config, macaroon_secret: bytes) -> bytes:

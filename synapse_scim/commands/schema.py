@@ -8,7 +8,7 @@ import click
 from synapse.module_api.errors import ConfigError
 
 from synapse_scim.database import Transaction
-from synapse_scim.homeserver.offline import run_offline
+from synapse_scim.homeserver.offline import names_postgresql, run_offline
 from synapse_scim.store import schema as tables
 
 
@@ -35,6 +35,11 @@ def schema(config_paths: tuple[str, ...], *, create: bool) -> None:
     if not config_paths:
         raise click.UsageError("--create needs --config")
     try:
+        if not names_postgresql(config_paths):
+            raise click.ClickException(
+                "This configuration names an SQLite database, whose tables are made when Synapse starts; name the one"
+                " with the new PostgreSQL database"
+            )
         run_offline(config_paths, "synapse_scim_schema", _create)
     except ConfigError as error:
         raise click.ClickException(f"Synapse cannot read its configuration: {error}") from None

@@ -30,20 +30,29 @@ with ICU, as all distributions' are, or are of version 17 and later. Synapse's d
 class HomeserverDatabase:
     """Runs transactions on the homeserver's database."""
 
-    def __init__(self, hs: HomeServer, fold: Callable[[str], str], *, lock_wait_s: float | None = None) -> None:
+    def __init__(
+        self,
+        hs: HomeServer,
+        fold: Callable[[str], str],
+        *,
+        shared: bool | None = None,
+        lock_wait_s: float | None = None,
+    ) -> None:
         """Use the homeserver's main database.
 
         Args:
             hs: The homeserver.
             fold: What a text becomes where case does not count.
+            shared: Whether other processes write to it; by default, whether this homeserver has others at all.
             lock_wait_s: For how many seconds to wait when another process holds a lock.
         """
         self._pool = hs.get_datastores().main.db_pool
-        self._locks = AccountLocks(hs, wait_s=lock_wait_s)
+        self._locks = AccountLocks(hs, shared=shared, wait_s=lock_wait_s)
         self._clock = DatabaseClock.of(hs)
         self._outages = Outages(hs)
         self._fold = fold
         self._collation: str | None = None
+        self._folding: set[Any] = set()
         self.is_postgresql = isinstance(self._pool.engine, PostgresEngine)
         self.conflict: type[Exception] = self._pool.engine.module.IntegrityError
 
@@ -60,14 +69,15 @@ class HomeserverDatabase:
         collated = f'({expression}) COLLATE "{self._collation}"' if self._collation else expression
         return f'(normalize(lower(normalize({collated}))) COLLATE "C")'
 
-    def prepare_search(self, txn: Transaction, *, reads_all: bool) -> None:
+    def planning(self, *, reads_all: bool) -> str:
         """Keep PostgreSQL from what does not pay for a few accounts.
 
         To compile the statement takes longer than to run it; and a merge of accounts and records, where that is not to
         be read anyway, reads all records up to those of the page.
         """
-        if self.is_postgresql:
-            txn.execute("SET LOCAL jit = off" if reads_all else "SET LOCAL jit = off; SET LOCAL enable_mergejoin = off")
+        if not self.is_postgresql:
+            return ""
+        return "SET LOCAL jit = off; " + ("" if reads_all else "SET LOCAL enable_mergejoin = off; ")
 
     async def run(
         self, name: str, function: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
@@ -78,7 +88,7 @@ class HomeserverDatabase:
         def run(txn: LoggingTransaction) -> T:
             ensure_held()
             if not self.is_postgresql:
-                txn.txn.connection.create_function("scim_fold", 1, self._fold_or_null, deterministic=True)  # type: ignore[attr-defined]
+                self._teach_folding(txn.txn.connection)  # type: ignore[attr-defined]
             result = function(txn, *args, **kwargs)
             ensure_held()
             return result
@@ -91,6 +101,12 @@ class HomeserverDatabase:
         with self._outages.translated():
             await self._clock.synchronize()
             await self._locks.drop_abandoned()
+
+    def _teach_folding(self, connection: Any) -> None:
+        """Give a connection of SQLite the function that folds text. Once: to give it again spoils its statements."""
+        if connection not in self._folding:
+            connection.create_function("scim_fold", 1, self._fold_or_null, deterministic=True)
+            self._folding.add(connection)
 
     async def index_user_ids(self) -> None:
         """Let Synapse find accounts without regard to case by an index, as it does before each registration.

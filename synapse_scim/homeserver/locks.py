@@ -40,6 +40,9 @@ MARGIN_S = 2.0
 _SYNAPSES_OWN_MS = 120_000
 """How long a lock outlives its last renewal that Synapse's own code has taken, as version 1 of this module does."""
 
+_QUEUE = "_synapse_scim_queue"
+"""The attribute of a homeserver that holds the queue."""
+
 _OURS = "scim "
 """What the holders' names begin with, to tell them from Synapse's."""
 
@@ -67,17 +70,21 @@ class AccountLocks:
     whoever wants them, so that two processes whose clocks differ would hold one at the same time.
     """
 
-    def __init__(self, hs: HomeServer, *, wait_s: float | None = None) -> None:
+    def __init__(self, hs: HomeServer, *, shared: bool | None = None, wait_s: float | None = None) -> None:
         """Lock accounts of a homeserver.
 
         Args:
             hs: The homeserver.
+            shared: Whether other processes write to accounts; by default, whether this homeserver has others at all.
             wait_s: For how many seconds to wait when another process holds a lock.
         """
+        # Without Redis, Synapse has one process.
+        self._shared = hs.config.redis.redis_enabled if shared is None else shared
         self._wait_s = _WAIT_S if wait_s is None else wait_s
         self._clock = hs.get_clock()
         self._pool = hs.get_datastores().main.db_pool
-        self._queue = Linearizer(name="synapse_scim", clock=self._clock)
+        self._queue = _queue_of(hs)
+        self._held: set[str] = set()
         self._leases: dict[str, _Lease] = {}
         self._holder = f"{_OURS}{hs.get_instance_name()} {random_string(8)}"
         self._outages = Outages(hs)
@@ -93,7 +100,7 @@ class AccountLocks:
 
     def holds(self, user_id: str) -> bool:
         """Tell whether this process holds the lock of an account."""
-        return user_id in self._leases
+        return user_id in self._held
 
     @asynccontextmanager
     async def lock(self, user_id: str) -> AsyncIterator[None]:
@@ -102,19 +109,31 @@ class AccountLocks:
         Raises:
             Unavailable: Another process held it for too long.
         """
-        async with self._queue.queue(user_id):
-            with self._outages.translated():
-                lease = await self._acquire(user_id)
-            self._leases[user_id] = lease
-            outer = _present.get()
-            _present.set(lease)
+        async with self._queue.queue(user_id), self._lease(user_id):
+            self._held.add(user_id)
             try:
                 yield
             finally:
-                _present.set(outer)
-                lease.is_over = True
-                del self._leases[user_id]
-                await self._release(lease)
+                self._held.discard(user_id)
+
+    @asynccontextmanager
+    async def _lease(self, user_id: str) -> AsyncIterator[None]:
+        """Hold the lock of an account, if there are other processes that could."""
+        if not self._shared:
+            yield
+            return
+        with self._outages.translated():
+            lease = await self._acquire(user_id)
+        self._leases[user_id] = lease
+        outer = _present.get()
+        _present.set(lease)
+        try:
+            yield
+        finally:
+            _present.set(outer)
+            lease.is_over = True
+            del self._leases[user_id]
+            await self._release(lease)
 
     async def renew(self) -> None:
         """Renew what this process holds."""
@@ -217,3 +236,12 @@ class _LeaseCheck:
         lease = self._lease
         if lease is not None and not lease.is_over and time.monotonic() > lease.until - MARGIN_S:
             raise Unavailable(f"The lock of {lease.user_id} could not be renewed in time; try again later")
+
+
+def _queue_of(hs: HomeServer) -> Linearizer:
+    """Return the queue of those who write to an account, the same for all instances of the module in a process."""
+    queue: Linearizer | None = getattr(hs, _QUEUE, None)
+    if queue is None:
+        queue = Linearizer(name="synapse_scim", clock=hs.get_clock())
+        setattr(hs, _QUEUE, queue)
+    return queue

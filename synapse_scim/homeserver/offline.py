@@ -1,4 +1,4 @@
-"""The homeserver's database, without the homeserver: for commands."""
+"""The homeserver's configuration and database, without the homeserver: for commands."""
 
 from __future__ import annotations
 
@@ -6,13 +6,30 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import TypeVar
 
+from synapse.config._base import ConfigError
 from synapse.config.homeserver import HomeServerConfig
 from synapse.storage.database import make_conn
 from synapse.storage.engines import create_engine
 
+from synapse_scim.config import Config
 from synapse_scim.database import Transaction
 
 T = TypeVar("T")
+
+
+def read_module_config(config_paths: Sequence[str]) -> Config:
+    """Return the module's part of a homeserver's configuration.
+
+    Args:
+        config_paths: The configuration files, as Synapse takes them.
+
+    Raises:
+        ConfigError: Synapse cannot read the configuration, or loads no such module.
+    """
+    for _, config in _load(config_paths).modules.loaded_modules:
+        if isinstance(config, Config):
+            return config
+    raise ConfigError("it does not load synapse_scim.ScimModule")
 
 
 def run_offline(config_paths: Sequence[str], name: str, function: Callable[[Transaction], T]) -> T:
@@ -26,8 +43,7 @@ def run_offline(config_paths: Sequence[str], name: str, function: Callable[[Tran
     Raises:
         ConfigError: Synapse cannot read the configuration.
     """
-    arguments = [argument for path in config_paths for argument in ("--config-path", path)]
-    config = HomeServerConfig.load_config("synapse-scim", arguments)
+    config = _load(config_paths)
     database = config.database.get_single_database()
     engine = create_engine(database.config)
     with closing(
@@ -36,3 +52,17 @@ def run_offline(config_paths: Sequence[str], name: str, function: Callable[[Tran
         result = function(connection.cursor(txn_name=name))
         connection.commit()
         return result
+
+
+def names_postgresql(config_paths: Sequence[str]) -> bool:
+    """Tell whether the database that a homeserver's configuration names is PostgreSQL.
+
+    Raises:
+        ConfigError: Synapse cannot read the configuration.
+    """
+    return _load(config_paths).database.get_single_database().config["name"] == "psycopg2"
+
+
+def _load(config_paths: Sequence[str]) -> HomeServerConfig:
+    arguments = [argument for path in config_paths for argument in ("--config-path", path)]
+    return HomeServerConfig.load_config("synapse-scim", arguments)

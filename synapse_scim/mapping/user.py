@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import attrs
@@ -13,6 +10,7 @@ import attrs
 from synapse_scim.accounts import Account, Record
 from synapse_scim.config import DEFAULT_DOMAIN, Sso
 from synapse_scim.mapping.identifiers import quoted_id, unmanaged_user_name
+from synapse_scim.mapping.rendering import Rendered, State, rendered, template, timestamp
 from synapse_scim.mapping.schema import ENTERPRISE_SCHEMA, MATRIX_SCHEMA, USER_SCHEMA, PasswordlessUser
 from synapse_scim.mapping.threepids import ATTRIBUTES, ThreepidMapping, published_value, unclaimed
 
@@ -23,10 +21,10 @@ _ATTRIBUTES = tuple(
 )
 """The attributes of the core schema beside the name and the common ones, in the order in which a User holds them."""
 
+_BEFORE_ACTIVE = _ATTRIBUTES[: _ATTRIBUTES.index("active")]
+_AFTER_ACTIVE = _ATTRIBUTES[len(_BEFORE_ACTIVE) + 1 :]
 
-def timestamp(moment: datetime) -> str:
-    """Return a date in UTC as SCIM writes it (RFC 7643 §2.3.5), in the form that scim2-models gives it."""
-    return moment.isoformat().replace("+00:00", "Z")
+_Parts = tuple[dict[str, Any], dict[str, Any], dict[str, Any]]
 
 
 @attrs.frozen
@@ -53,42 +51,81 @@ class UserMapping:
         Returns:
             The attributes in the order in which scim2-models dumps them; unassigned ones are left out.
         """
+        common, before, after = parts = self._parts(account)
+        state = self.state(account)
+        meta = {
+            "resourceType": "User",
+            "created": timestamp(state.created),
+            "lastModified": timestamp(state.last_modified),
+            "version": rendered(account.user_id, template(*parts), state).version,
+        }
+        active = {} if state.active is None else {"active": state.active}
+        return {**common, "meta": meta, **before, **active, **after, MATRIX_SCHEMA: state.view}
+
+    def rendered(self, account: Account) -> Rendered:
+        """Return an account as the JSON text of a User."""
+        return rendered(account.user_id, template(*self._parts(account)), self.state(account))
+
+    def template_of(self, user_id: str, record: Record) -> str:
+        """Return the text, with gaps (`mapping.rendering`), of a User whose account is as SCIM left it."""
+        account = Account(
+            user_id=user_id,
+            localpart=user_id[1 : -len(self.server_name) - 1],
+            created=record.created,
+            displayname=record.displayname,
+            avatar_url=record.avatar_url,
+            threepids=record.threepids,
+            record=record,
+        )
+        return template(*self._parts(account))
+
+    @staticmethod
+    def state(account: Account) -> State:
+        """Return what only the moment of reading knows of a User."""
+        record = account.record
+        written = record.modified if record else account.created
+        return State(
+            created=record.created if record else account.created,
+            last_modified=max(written, account.changed_elsewhere or written),
+            active=None if record is not None and record.active_removed else account.usable,
+            view=homeserver_view(
+                user_id=account.user_id,
+                admin=account.admin,
+                locked=account.locked,
+                suspended=account.suspended,
+                deactivated=account.deactivated,
+                user_type=account.user_type,
+                managed=record is not None,
+            ),
+        )
+
+    def _parts(self, account: Account) -> _Parts:
+        """Return what a User holds before `meta`, between that and `active`, and between that and the server's view."""
         record = account.record
         kept = record.attributes if record else {}
-        user: dict[str, Any] = {"schemas": [USER_SCHEMA], "id": account.user_id}
+        enterprise = kept.get(ENTERPRISE_SCHEMA)
+        common: dict[str, Any] = {
+            "schemas": [USER_SCHEMA, *([] if enterprise is None else [ENTERPRISE_SCHEMA]), MATRIX_SCHEMA],
+            "id": account.user_id,
+        }
         external_id = record.external_id if record else self._sso_subject(account)
         if external_id is not None:
-            user["externalId"] = external_id
-        written = record.modified if record else account.created
-        user["meta"] = {
-            "resourceType": "User",
-            "created": timestamp(record.created if record else account.created),
-            "lastModified": timestamp(max(filter(None, (written, account.changed_elsewhere)))),
-        }
-        user["userName"] = (
+            common["externalId"] = external_id
+        user_name = (
             record.user_name
             if record
             else unmanaged_user_name(account.user_id, account.localpart, taken=account.user_name_taken)
         )
-        live: dict[str, Any] = {
-            "displayName": self._display_name(account),
-            "active": self._active(account),
-            "photos": self._photos(account),
-        }
+        live: dict[str, Any] = {"displayName": self._display_name(account), "photos": self._photos(account)}
         live |= {
             attribute: self.entries(account, attribute) for attribute in ATTRIBUTES if self.threepids.mapped(attribute)
         }
-        for attribute in _ATTRIBUTES:
-            value = live[attribute] if attribute in live else kept.get(attribute)
-            if value is not None and value != []:
-                user[attribute] = value
-        if ENTERPRISE_SCHEMA in kept:
-            user["schemas"].append(ENTERPRISE_SCHEMA)
-            user[ENTERPRISE_SCHEMA] = self._with_reference(kept[ENTERPRISE_SCHEMA])
-        user["schemas"].append(MATRIX_SCHEMA)
-        user[MATRIX_SCHEMA] = self._homeserver_view(account)
-        user["meta"]["version"] = version(user)
-        return user
+        shown = {**kept, **live}
+        before = {"userName": user_name, **_assigned(shown, _BEFORE_ACTIVE)}
+        after = _assigned(shown, _AFTER_ACTIVE)
+        if enterprise is not None:
+            after[ENTERPRISE_SCHEMA] = self._with_reference(enterprise)
+        return common, before, after
 
     def entries(self, account: Account, attribute: str) -> list[dict[str, Any]]:
         """Return the entries of an attribute of third-party identifiers.
@@ -137,10 +174,6 @@ class UserMapping:
             return [dict(photo) for photo in account.record.attributes["photos"]]
         return [{"value": account.avatar_url}] if account.avatar_url else []
 
-    @staticmethod
-    def _active(account: Account) -> bool | None:
-        return None if account.record is not None and account.record.active_removed else account.usable
-
     def _with_reference(self, enterprise: Mapping[str, Any]) -> dict[str, Any]:
         """Add where the manager's resource is, if the manager is named by the id of a local account."""
         manager = enterprise.get("manager") or {}
@@ -149,18 +182,35 @@ class UserMapping:
             return dict(enterprise)
         return {**enterprise, "manager": {"value": value, "$ref": f"Users/{quoted_id(value)}"}}
 
-    @staticmethod
-    def _homeserver_view(account: Account) -> dict[str, Any]:
-        view = {
-            "userId": account.user_id,
-            "serverAdmin": account.admin,
-            "locked": account.locked,
-            "suspended": account.suspended,
-            "deactivated": account.deactivated,
-            "userType": account.user_type,
-            "managed": account.record is not None,
-        }
-        return {name: value for name, value in view.items() if value is not None}
+
+def homeserver_view(
+    *,
+    user_id: str,
+    admin: bool,
+    locked: bool,
+    suspended: bool,
+    deactivated: bool,
+    user_type: str | None,
+    managed: bool,
+) -> dict[str, Any]:
+    """Return what the homeserver itself says of an account: the Matrix extension of a User."""
+    view = {
+        "userId": user_id,
+        "serverAdmin": admin,
+        "locked": locked,
+        "suspended": suspended,
+        "deactivated": deactivated,
+        "userType": user_type,
+        "managed": managed,
+    }
+    if user_type is None:
+        del view["userType"]
+    return view
+
+
+def _assigned(attributes: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Return the attributes of some names that have a value, in the order of the names (RFC 7643 §2.5)."""
+    return {name: value for name in names if (value := attributes.get(name)) is not None and value != []}
 
 
 def is_made_of_photo(account: Account) -> bool:
@@ -172,13 +222,3 @@ def is_made_of_photo(account: Account) -> bool:
 def bound_by_scim(record: Record | None) -> frozenset[Any]:
     """Return the third-party identifiers that SCIM bound to an account."""
     return record.threepids if record else frozenset()
-
-
-def version(user: Mapping[str, Any]) -> str:
-    """Return the ETag of a User: it differs exactly when what is published differs, `meta` left out (RFC 7644 §3.14).
-
-    It is weak, since the order of multi-valued attributes and the form of the JSON do not count.
-    """
-    published = {name: value for name, value in user.items() if name != "meta"}
-    canonical = json.dumps(published, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return f'W/"{hashlib.sha256(canonical.encode()).hexdigest()[:32]}"'

@@ -7,7 +7,8 @@ attributes an answer holds stays the library's decision: it is asked once, with 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from functools import lru_cache
 from typing import Annotated, Any, cast, get_args, get_origin
@@ -15,8 +16,9 @@ from typing import Annotated, Any, cast, get_args, get_origin
 import attrs
 from scim2_models import BaseModel, Context, Extension, Resource, ResponseParameters
 
-from synapse_scim.mapping.identifiers import quoted_id
-from synapse_scim.mapping.schema import ENTERPRISE_SCHEMA
+from synapse_scim.mapping.rendering import Rendered
+
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 _SAMPLES: tuple[tuple[type, Any], ...] = (
     (bool, True),
@@ -54,20 +56,29 @@ class Presenter:
         return _mask_of(sample.model_dump(scim_ctx=Context.RESOURCE_QUERY_RESPONSE, response_parameters=parameters))
 
 
-def located(user: dict[str, Any], base_url: str) -> dict[str, Any]:
-    """Return a User with the URLs that only a request knows: its location, and that of its manager.
+class Texts(list[str]):
+    """A list whose entries are JSON texts, to be written as they stand."""
+
+
+def shown(users: Iterable[Rendered], base_url: str, mask: Mask | None) -> list[Any]:
+    """Return Users as an answer holds them.
 
     Args:
-        user: As `UserMapping.to_payload` gives it.
+        users: The Users.
         base_url: The root of the SCIM endpoints, as the client knows it.
+        mask: What a User keeps.
     """
-    root = base_url.rstrip("/")
-    *others, version = user["meta"].items()
-    user["meta"] = dict([*others, ("location", f"{root}/Users/{quoted_id(user['id'])}"), version])
-    manager = user.get(ENTERPRISE_SCHEMA, {}).get("manager", {})
-    if "$ref" in manager:
-        manager["$ref"] = f"{root}/{manager['$ref']}"
-    return user
+    texts = Texts(user.located(base_url) for user in users)
+    return texts if mask is None else [cut(json.loads(text), mask) for text in texts]
+
+
+def encoded(body: Mapping[str, Any]) -> bytes:
+    """Return an answer as JSON in UTF-8."""
+    resources = body.get("Resources")
+    if not isinstance(resources, Texts):
+        return _encode(body).encode()
+    # The resources stand last.
+    return f"{_encode({**body, 'Resources': []})[:-2]}{','.join(resources)}]}}".encode()
 
 
 def cut(user: dict[str, Any], mask: Mask | None) -> dict[str, Any]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from io import BytesIO
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost
 from twisted.protocols.basic import FileSender
+
+from synapse_scim.protocol.presentation import encoded
 
 if TYPE_CHECKING:
     from scim2_server.responses import ScimResponse
@@ -40,7 +41,7 @@ def write_response(request: Request, response: ScimResponse, *, at_once: bool = 
     if response.body is None:
         request.finish()
         return None
-    body = json.dumps(response.body, separators=(",", ":"), ensure_ascii=False).encode()
+    body = encoded(response.body)
     request.setHeader(b"Content-Length", str(len(body)).encode())
     if at_once and len(body) <= _AT_ONCE:
         request.write(body)

@@ -27,7 +27,7 @@ IS_SHOWN = "(s.state IS NULL OR s.state = 'active')"
 
 def moment(ts_ms: int) -> datetime:
     """Return the time that is so many milliseconds after 1970."""
-    return _EPOCH + timedelta(milliseconds=ts_ms)
+    return datetime.fromtimestamp(ts_ms / 1000, UTC)
 
 
 def ts_ms(time: datetime) -> int:

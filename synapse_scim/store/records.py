@@ -11,8 +11,9 @@ import attrs
 from synapse_scim.accounts import Account, ExternalIdTaken, Record, Threepid, UserNameTaken
 from synapse_scim.database import Transaction
 from synapse_scim.mapping.identifiers import fold
+from synapse_scim.mapping.rendering import kept
 from synapse_scim.mapping.search_values import SearchValue, SearchValues
-from synapse_scim.mapping.threepids import ThreepidMapping
+from synapse_scim.mapping.user import UserMapping
 from synapse_scim.store.accounts import columns_of, record_of, ts_ms
 
 _COLUMNS = (
@@ -39,11 +40,11 @@ class Records:
     """Writes records within the transaction of whoever calls.
 
     Attributes:
-        threepids: Which entries stand for third-party identifiers.
+        users: How accounts look as Users.
         values: What can be searched of a record.
     """
 
-    threepids: ThreepidMapping
+    users: UserMapping
     values: SearchValues
 
     columns = staticmethod(columns_of)
@@ -56,8 +57,8 @@ class Records:
             ExternalIdTaken: Another account of the domain bears the externalId.
         """
         self._claim(txn, user_id, record)
-        names = ", ".join(("user_id", "state", "user_name_key", *_COLUMNS))
-        values = (user_id, state, fold(record.user_name), *columns_of(record))
+        names = ", ".join(("user_id", "state", "user_name_key", "rendering", *_COLUMNS))
+        values = (user_id, state, fold(record.user_name), self._rendering(user_id, record), *columns_of(record))
         marks = ", ".join("?" * len(values))
         txn.execute(f"INSERT INTO synapse_scim_users ({names}) VALUES ({marks})", values)
         self._store_values(txn, user_id, None, record)
@@ -85,8 +86,9 @@ class Records:
             self._claim(txn, user_id, after)
         assignments = ", ".join(f"{column} = ?" for column in _COLUMNS)
         txn.execute(
-            f"UPDATE synapse_scim_users SET {assignments}, user_name_key = ?, state = 'active' WHERE user_id = ?",
-            (*columns_of(after), fold(after.user_name), user_id),
+            f"UPDATE synapse_scim_users SET {assignments}, user_name_key = ?, rendering = ?, state = 'active'"
+            " WHERE user_id = ?",
+            (*columns_of(after), fold(after.user_name), self._rendering(user_id, after), user_id),
         )
         self._store_values(txn, user_id, None if buried else before, after)
 
@@ -146,7 +148,7 @@ class Records:
         """Empty the record of a deleted User."""
         txn.execute(
             "UPDATE synapse_scim_users SET user_name = '', attributes = '{}', threepids = '[]', displayname = NULL,"
-            " avatar_url = NULL, photo = NULL WHERE user_id = ? AND state = 'deleted'",
+            " avatar_url = NULL, photo = NULL, rendering = NULL WHERE user_id = ? AND state = 'deleted'",
             (user_id,),
         )
 
@@ -158,6 +160,9 @@ class Records:
             (user_id,),
         )
         txn.execute("DELETE FROM synapse_scim_values WHERE user_id = ?", (user_id,))
+
+    def _rendering(self, user_id: str, record: Record) -> str:
+        return kept(self.users.template_of(user_id, record), record.revision)
 
     @staticmethod
     def _claim(txn: Transaction, user_id: str, record: Record) -> None:
@@ -196,7 +201,7 @@ class Records:
 
     def _search_values(self, record: Record) -> list[SearchValue]:
         def bound(attribute: str, entry: Any) -> Threepid | None:
-            threepid = self.threepids.threepid(attribute, entry)
+            threepid = self.users.threepids.threepid(attribute, entry)
             return threepid if threepid in record.threepids else None
 
         return self.values.of(record.attributes, bound)

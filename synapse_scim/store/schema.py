@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from itertools import chain
 
+import attrs
+
 from synapse_scim.database import Database, Transaction
 
 _ADVISORY_LOCK = 0x5C1_4098
@@ -17,7 +19,30 @@ _ADVISORY_LOCK = 0x5C1_4098
 INDEXED_LENGTH = 128
 """How much of a search value its index holds, in characters: a row of PostgreSQL's indexes has 2,704 bytes at most."""
 
-STEPS: tuple[tuple[str, ...], ...] = (
+
+@attrs.frozen
+class Column:
+    """A column that a table gets later."""
+
+    table: str
+    name: str
+
+    def statement(self, *, is_postgresql: bool) -> str:
+        """Return what adds it; on SQLite only where it is missing."""
+        condition = "IF NOT EXISTS " if is_postgresql else ""
+        return f"ALTER TABLE {self.table} ADD COLUMN {condition}{self.name} TEXT"
+
+    def add(self, txn: Transaction, *, is_postgresql: bool) -> None:
+        """Add it, unless it is there."""
+        if not is_postgresql:
+            # SQLite does not know IF NOT EXISTS for columns.
+            txn.execute("SELECT 1 FROM pragma_table_info(?) WHERE name = ?", (self.table, self.name))
+            if txn.fetchone():
+                return
+        txn.execute(self.statement(is_postgresql=is_postgresql))
+
+
+STEPS: tuple[tuple[str | Column, ...], ...] = (
     (
         # One row for each account that SCIM made or adopted. `state` is pending (being made), active or deleted.
         # user_name_key is the userName without case; a deleted account gives its names up, so they are NULL then.
@@ -113,6 +138,8 @@ STEPS: tuple[tuple[str, ...], ...] = (
         )
         """,
     ),
+    # What a User looks like, as far as its record says: see synapse_scim.mapping.rendering.
+    (Column("synapse_scim_users", "rendering"),),
     (
         # The processes of the homeserver that serve SCIM: see synapse_scim.store.processes.
         """
@@ -133,12 +160,23 @@ VERSION = len(STEPS)
 _VERSIONS = "CREATE TABLE IF NOT EXISTS synapse_scim_schema (version BIGINT NOT NULL PRIMARY KEY)"
 
 
-def statements() -> tuple[str, ...]:
-    """Return what makes the tables of this version, on either engine, where there are none.
+def statements() -> list[str]:
+    """Return what makes the tables on PostgreSQL where they are missing.
 
-    That they are of this version they do not say yet: whoever fills them, or starts on them, does.
+    Of which version they are they do not say yet: whoever fills them, or starts on them, does.
     """
-    return (_VERSIONS, *chain(*STEPS))
+    return [_VERSIONS, *(_statement(part) for part in chain(*STEPS))]
+
+
+def _statement(part: str | Column) -> str:
+    return part.statement(is_postgresql=True) if isinstance(part, Column) else part
+
+
+def _make(txn: Transaction, part: str | Column, *, is_postgresql: bool) -> None:
+    if isinstance(part, Column):
+        part.add(txn, is_postgresql=is_postgresql)
+    else:
+        txn.execute(part)
 
 
 def _upgrade(txn: Transaction, *, is_postgresql: bool) -> int:
@@ -148,9 +186,9 @@ def _upgrade(txn: Transaction, *, is_postgresql: bool) -> int:
     txn.execute("SELECT MAX(version) FROM synapse_scim_schema")
     row = txn.fetchone()
     found = (row[0] if row else None) or 0
-    for number, statements in enumerate(STEPS[found:], start=found + 1):
-        for statement in statements:
-            txn.execute(statement)
+    for number, parts in enumerate(STEPS[found:], start=found + 1):
+        for part in parts:
+            _make(txn, part, is_postgresql=is_postgresql)
         # A process that waited for the lock still looks at the tables as they were before: the conflict makes
         # PostgreSQL refuse this transaction, and Synapse run it again on what is there now.
         txn.execute("INSERT INTO synapse_scim_schema (version) VALUES (?) ON CONFLICT DO NOTHING", (number,))

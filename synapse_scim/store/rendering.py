@@ -1,0 +1,146 @@
+"""Reads accounts as the JSON of Users."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+from scim2_models import Resource
+
+from synapse_scim.database import Database, Transaction
+from synapse_scim.mapping.rendering import Rendered, State, fresh, rendered
+from synapse_scim.mapping.user import UserMapping, homeserver_view
+from synapse_scim.store.accounts import AccountReader, moment
+
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
+
+@attrs.frozen(kw_only=True)
+class Renderer:
+    """Reads accounts as the JSON of Users.
+
+    What was written with a record is used where the account is still as SCIM left it; the others are read whole.
+
+    Attributes:
+        database: Where the accounts are.
+        reader: Reads accounts.
+        users: How they look as Users.
+    """
+
+    database: Database
+    reader: AccountReader
+    users: UserMapping
+
+    joins = (
+        " LEFT JOIN profiles p ON p.full_user_id = u.name"
+        " LEFT JOIN synapse_scim_users s ON s.user_id = u.name"
+        " LEFT JOIN synapse_scim_changes c ON c.user_id = u.name"
+    )
+    """What `columns` needs beside `users u`."""
+
+    @property
+    def columns(self) -> str:
+        """Return the SQL of what `read` wants to know of an account."""
+        threepid = "t.medium || ' ' || t.address"
+        listed = (
+            f"string_agg({threepid}, chr(10))" if self.database.is_postgresql else f"group_concat({threepid}, '\n')"
+        )
+        return (
+            "u.name, u.admin, u.locked, u.suspended, u.deactivated, u.user_type, c.modified_ts, p.displayname,"
+            f" p.avatar_url, (SELECT {listed} FROM user_threepids t WHERE t.user_id = u.name),"
+            " s.displayname, s.avatar_url, s.threepids, s.active_removed, s.created_ts, s.modified_ts, s.revision,"
+            " s.rendering"
+        )
+
+    def one(self, txn: Transaction, user_id: str, visible: tuple[str, Sequence[Any]]) -> Rendered | None:
+        """Return a User, if there is one that the caller sees.
+
+        Args:
+            txn: The transaction.
+            user_id: The account.
+            visible: The SQL, with its parameters, of what the caller sees of the record `s`.
+        """
+        shown, hidden = self.reader.shown_sql()
+        txn.execute(
+            f"SELECT {self.columns} FROM users u{self.joins} WHERE u.name = ? AND {shown} AND {visible[0]}",
+            (user_id, *hidden, *visible[1]),
+        )
+        return self.read(txn, txn.fetchall()).get(user_id)
+
+    def read(self, txn: Transaction, rows: Sequence[Sequence[Any]]) -> dict[str, Rendered]:
+        """Return Users by user ID.
+
+        Args:
+            txn: The transaction.
+            rows: Of each account its `columns`.
+        """
+        found: dict[str, Rendered] = {}
+        others = []
+        for row in rows:
+            user = self._as_left(row)
+            if user is None:
+                others.append(row[0])
+            else:
+                found[user.user_id] = user
+        for account in self.reader.read(txn, others).values():
+            found[account.user_id] = self.users.rendered(account)
+        return found
+
+    @staticmethod
+    def _as_left(row: Sequence[Any]) -> Rendered | None:
+        """Return the User that was written with the record, if its account is as SCIM left it."""
+        (user_id, admin, locked, suspended, deactivated, user_type, changed_ms, *live) = row[:10]
+        (*left, active_removed, created_ms, modified_ms, revision, rendering) = row[10:]
+        text = fresh(rendering, revision)
+        bound = sorted(threepid.split(" ", 1) for threepid in (live.pop() or "").split("\n") if threepid)
+        if text is None or [*live, _encode(bound)] != left:
+            return None
+        state = State(
+            created=moment(created_ms),
+            last_modified=moment(max(modified_ms, changed_ms or 0)),
+            active=None if active_removed else not (locked or deactivated),
+            view=homeserver_view(
+                user_id=user_id,
+                admin=bool(admin),
+                locked=bool(locked),
+                suspended=bool(suspended),
+                deactivated=bool(deactivated),
+                user_type=user_type,
+                managed=True,
+            ),
+        )
+        return rendered(user_id, text, state)
+
+
+class StoredUsers(Sequence[Resource[Any]]):
+    """Users as JSON, which are models for whoever looks at one.
+
+    Attributes:
+        rendered: The JSON.
+    """
+
+    def __init__(self, rendered: list[Rendered], model: type[Resource[Any]]) -> None:
+        """Hold Users of a model."""
+        self.rendered = rendered
+        self._model = model
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self.rendered)
+
+    def __eq__(self, other: object) -> bool:
+        """Tell whether these are the same Users, in the same order."""
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __getitem__(self, index: Any) -> Any:
+        """Return a User, or a list of some, as `UserMapping.to_payload` gives them."""
+        if isinstance(index, slice):
+            return [self._resource(user) for user in self.rendered[index]]
+        return self._resource(self.rendered[index])
+
+    def _resource(self, user: Rendered) -> Resource[Any]:
+        return self._model.model_validate(user.unlocated())
