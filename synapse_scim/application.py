@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ from synapse_scim.mapping.user import UserMapping
 from synapse_scim.protocol.handler import Handler
 from synapse_scim.protocol.provider import composed_user, is_attribute, provider
 from synapse_scim.protocol.service import Service
+from synapse_scim.resources.activity import Activity
 from synapse_scim.resources.audit_events import AuditEvents
 from synapse_scim.resources.credentials import Authority, Credentials
 from synapse_scim.resources.endpoint import Endpoint
@@ -42,6 +44,7 @@ from synapse_scim.store.maintenance import Maintenance, PreparedDatabase
 from synapse_scim.store.offboarding import Offboarding
 from synapse_scim.store.outside_changes import OutsideChanges
 from synapse_scim.store.photos import Photos
+from synapse_scim.store.processes import Processes
 from synapse_scim.store.records import Records
 from synapse_scim.store.rendering import Renderer
 from synapse_scim.store.rights import Rights
@@ -183,6 +186,14 @@ def build(
         photos=photos,
         trail=trail,
         indexes=config.allow_synapse_indexes,
+        processes=Processes(
+            database=database,
+            gateway=accounts,
+            name=hs.get_instance_name(),
+            version=version("synapse-scim"),
+            settings=config.digests,
+            keeps_schedules=settings.keeps_schedules(hs),
+        ),
         outside_changes=OutsideChanges(
             database=database, gateway=accounts, provider=config.sso.providers.get(DEFAULT_DOMAIN)
         ),
@@ -193,10 +204,13 @@ def build(
         credentials=Credentials(authorities=_authorities(config, hs, accounts), address=client_address),
         address=client_address,
     )
+    activity = Activity(hs.get_reactor())
 
     def handler(subject: Subject | None, request_id: str) -> Handler:
         rights = Rights(subject=subject or NOBODY, protected=config.protected, users=users)
-        return Handler(service, UserStorage(store, rights, request_id), limits.admit_bulk)
+        return Handler(
+            service, UserStorage(store, rights, request_id), admit=limits.admit_bulk, ensure_open=activity.ensure_open
+        )
 
     endpoint = Endpoint(
         service=service,
@@ -207,6 +221,7 @@ def build(
         ready=maintenance.ready,
         audit_events=AuditEvents(trail=trail, page_size=config.limits.page_size),
         observer=Observer(trail=trail),
+        activity=activity,
     )
     return Application(
         config=config,

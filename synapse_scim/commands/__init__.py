@@ -6,6 +6,7 @@ import click
 
 from synapse_scim.commands.audit import audit
 from synapse_scim.commands.guard import guard
+from synapse_scim.commands.schema import schema
 from synapse_scim.commands.token import token
 
 
@@ -16,4 +17,5 @@ def main() -> None:
 
 main.add_command(audit)
 main.add_command(guard)
+main.add_command(schema)
 main.add_command(token)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
 import re
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -72,6 +74,7 @@ def parse(
         "protected": tuple(_pattern(pattern, index) for index, pattern in enumerate(values.get("protected", []))),
         "sso": Sso(providers=providers),
         "guard": _guard(values.get("guard", {})),
+        "digests": {key: _digest(value) for key, value in raw.items()},
     }
     for key, section in _SECTIONS.items():
         made[key] = section(**values.get(key, {}))
@@ -107,6 +110,13 @@ _DURATIONS: tuple[tuple[str, ...], ...] = (
     ("reconcile",),
     ("audit", "keep"),
 )
+
+
+def _digest(value: Any) -> str:
+    """Return by what processes see that they have the same setting, without its being read."""
+    # A YAML time is no JSON.
+    written = json.dumps(value, sort_keys=True, default=str)
+    return hashlib.sha256(written.encode()).hexdigest()[:16]
 
 
 def _template(raw: Mapping[str, Any], key: str) -> jinja2.Template | None:

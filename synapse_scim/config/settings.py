@@ -173,7 +173,11 @@ class Client:
 
 @attrs.frozen(kw_only=True)
 class Config:
-    """The settings, checked and with their defaults; `docs/configuration.md` describes each."""
+    """The settings, checked and with their defaults; `docs/configuration.md` describes each.
+
+    Attributes:
+        digests: A digest of what the administrator wrote for each setting, by its name.
+    """
 
     stable_prefix: bool = True
     unstable_prefix: bool = True
@@ -200,3 +204,4 @@ class Config:
     limits: Limits = attrs.field(factory=Limits)
     cursor_secret_path: str | None = None
     audit: Audit = attrs.field(factory=Audit)
+    digests: Mapping[str, str] = attrs.field(factory=dict, eq=False)

@@ -8,11 +8,11 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from synapse.api.errors import SynapseError
-from synapse.push import PusherConfigException
 from synapse.util.duration import Duration
 
 from synapse_scim.accounts import Belongings, ExternalId, Pusher, Threepid, Unavailable
 from synapse_scim.database import Transaction
+from synapse_scim.homeserver.pushers import Pushers
 from synapse_scim.homeserver.rooms import Rooms
 from synapse_scim.steps import HandOver, Reactivate, Rejoin, RemovePushers, RestorePushers
 
@@ -46,6 +46,7 @@ class Departures:
         self._hs = hs
         self._store = hs.get_datastores().main
         self._rooms = Rooms(hs)
+        self.pushers = Pushers(hs)
         self._parting_s = _PARTING_S
 
     def belongings(self, txn: Transaction, user_id: str) -> Belongings:
@@ -113,10 +114,8 @@ class Departures:
             if pusher.device_id is not None and pusher.device_id not in devices:
                 continue
             try:
-                await self._hs.get_pusherpool().add_or_update_pusher(
-                    user_id=user_id, device_id=pusher.device_id, **pusher.settings
-                )
-            except (PusherConfigException, SynapseError) as error:
+                await self.pushers.add(user_id, {"device_id": pusher.device_id, **pusher.settings})
+            except SynapseError as error:
                 # Somebody else may have the address of one that sends e-mail.
                 logger.warning("A pusher of %s could not be restored: %s", user_id, error)
                 lost = ("pushers",)

@@ -9,6 +9,7 @@ from synapse.api.errors import SynapseError
 
 from synapse_scim.accounts import Unavailable
 from synapse_scim.config import Rate, Visibility
+from synapse_scim.homeserver.outages import Outages
 from synapse_scim.subject import Credential, Forbidden, Subject, Unauthenticated
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class AccessTokens:
         self._rate = rate
         self._visibility = visibility
         self._auth = hs.get_auth()
+        self._outages = Outages(hs)
         self._store = hs.get_datastores().main
 
     async def subject(self, request: SynapseRequest, credential: Credential) -> Subject | None:
@@ -40,9 +42,12 @@ class AccessTokens:
             Forbidden: Somebody's who does not administer the server, or is restricted.
             Unavailable: Nobody can tell at the moment.
         """
-        token = credential.token
         # Synapse wants the scheme in this spelling, while RFC 9110 §11.1 leaves its case to the client.
-        request.requestHeaders.setRawHeaders(b"Authorization", [b"Bearer " + token.encode()])
+        request.requestHeaders.setRawHeaders(b"Authorization", [b"Bearer " + credential.token.encode()])
+        with self._outages.translated():
+            return await self._administrator(request)
+
+    async def _administrator(self, request: SynapseRequest) -> Subject:
         try:
             requester = await self._auth.get_user_by_req(request)
         except SynapseError as error:

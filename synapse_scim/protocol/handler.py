@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, cast
 
-from scim2_models import PatchOp, PatchOperation, Resource, ResourceType, SCIMException
+from scim2_models import BulkOperation, PatchOp, PatchOperation, Resource, ResourceType, SCIMException
 from scim2_server.bulk import BulkPlan, BulkStep
 from scim2_server.conditions import Conditions
 from scim2_server.handler import AsyncScimHandler
@@ -17,6 +17,7 @@ from scim2_server.routing import Operation
 from synapse_scim.mapping.schema import USER_SCHEMA
 from synapse_scim.protocol.attempt import Attempt, of_bulk
 from synapse_scim.protocol.service import Service
+from synapse_scim.store.errors import scim_errors
 from synapse_scim.store.users import UserStorage
 from synapse_scim.subject import Subject
 
@@ -33,7 +34,12 @@ class Handler(AsyncScimHandler):
     service: Service
 
     def __init__(
-        self, service: Service, storage: UserStorage, admit: Callable[[Subject, int], Awaitable[None]]
+        self,
+        service: Service,
+        storage: UserStorage,
+        *,
+        admit: Callable[[Subject, int], Awaitable[None]],
+        ensure_open: Callable[[], None],
     ) -> None:
         """Serve the requests of the storage's caller.
 
@@ -41,9 +47,11 @@ class Handler(AsyncScimHandler):
             service: The protocol.
             storage: The Users.
             admit: Counts the operations of a bulk request, or refuses them all.
+            ensure_open: Raises an `AccountError` when the process is about to end.
         """
-        self._admit = admit
         super().__init__(service, storage)
+        self._admit = admit
+        self._ensure_open = ensure_open
         self.attempts: list[Attempt] = []
         self._gateway = storage.gateway
 
@@ -148,6 +156,14 @@ class Handler(AsyncScimHandler):
         result, resource = await super().run_bulk_step(request, plan, step)
         self.attempts.append(of_bulk(plan.operation(step), result))
         return result, resource
+
+    async def apply_bulk_operation(
+        self, resource_type: ResourceType, operation: BulkOperation[Resource[Any]]
+    ) -> Resource[Any] | None:
+        """Begin an operation only if the process is not about to end."""
+        with scim_errors():
+            self._ensure_open()
+        return await super().apply_bulk_operation(resource_type, operation)
 
     async def _settled(self, resource_type: ResourceType, resource: Resource[Any]) -> Resource[Any]:
         """Return a User that was written; what is kept of it may have to change even if the User does not."""

@@ -12,6 +12,7 @@ from scim2_models import NotFoundException, SCIMException
 from synapse.module_api import DirectServeJsonResource, SynapseRequest
 
 from synapse_scim.protocol.service import DISCOVERY, Service
+from synapse_scim.resources.activity import Activity
 from synapse_scim.resources.audit_events import PATH as AUDIT_EVENTS
 from synapse_scim.resources.audit_events import AuditEvents
 from synapse_scim.resources.exchange import Exchange, Observer
@@ -42,6 +43,7 @@ class Endpoint:
         ready: Returns when the module can serve, or raises an `AccountError`.
         audit_events: Answers requests for the audit.
         observer: Keeps what comes of requests.
+        activity: What is being answered.
     """
 
     service: Service
@@ -52,9 +54,17 @@ class Endpoint:
     ready: Callable[[], Awaitable[None]]
     audit_events: AuditEvents
     observer: Observer
+    activity: Activity
 
     async def serve(self, request: SynapseRequest, prefix: str) -> None:
         """Answer a request whose path starts with a prefix; every answer is SCIM's, errors included."""
+        with self.activity.working():
+            response = await self._answer(request, prefix)
+            sent = write_response(request, response, at_once=not self.activity.is_ending)
+            if sent is not None:
+                self.activity.until(sent)
+
+    async def _answer(self, request: SynapseRequest, prefix: str) -> ScimResponse:
         request.request_metrics.name = "ScimServlet"
         exchange = Exchange(request_id=request.get_request_id())
         try:
@@ -71,11 +81,12 @@ class Endpoint:
             await self.observer.note(exchange, response)
         except Exception:
             logger.exception("It could not be recorded what a SCIM request was told")
-        write_response(request, response)
+        return response
 
     async def _respond(self, request: SynapseRequest, prefix: str, exchange: Exchange) -> ScimResponse:
         if request.synapse_site.site_tag not in self.listeners:
             raise NotFoundException(detail="This listener does not serve SCIM")
+        self.activity.ensure_open()
         scim_request = read_request(request, self.public_baseurl, prefix)
         with suppress(SCIMException):
             # Whoever asks for what does not exist says first who asks.

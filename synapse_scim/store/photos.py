@@ -111,9 +111,10 @@ class Photos:
         for order in orders:
             pause = min(_FIRST_PAUSE * 4**order.attempts, _LONGEST_PAUSE)
             # Before the attempt: however it ends, the order does not stand in the way of others.
-            await self.database.run(
+            if not await self.database.run(
                 "synapse_scim_photo_later", photo_orders.postpone, order, self.gateway.now() + pause
-            )
+            ):
+                continue
             try:
                 await self._fetch(order)
             except AccountError as error:
