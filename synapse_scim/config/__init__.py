@@ -4,12 +4,16 @@ from synapse_scim.config.parsing import TEMPLATES, parse
 from synapse_scim.config.schema import SCHEMA, ConfigurationError
 from synapse_scim.config.settings import (
     DEFAULT_DOMAIN,
+    KEY_TYPES,
+    SYMMETRIC,
     Adopt,
     Client,
     Config,
     Deleted,
     Guard,
     Inactive,
+    Introspector,
+    Issuer,
     Limits,
     Network,
     Password,
@@ -21,10 +25,13 @@ from synapse_scim.config.settings import (
     Threepids,
     Visibility,
 )
+from synapse_scim.config.urls import is_loopback_url, is_secure_url
 
 __all__ = [
     "DEFAULT_DOMAIN",
+    "KEY_TYPES",
     "SCHEMA",
+    "SYMMETRIC",
     "TEMPLATES",
     "Adopt",
     "Client",
@@ -33,6 +40,8 @@ __all__ = [
     "Deleted",
     "Guard",
     "Inactive",
+    "Introspector",
+    "Issuer",
     "Limits",
     "Network",
     "Password",
@@ -43,5 +52,7 @@ __all__ = [
     "Sso",
     "Threepids",
     "Visibility",
+    "is_loopback_url",
+    "is_secure_url",
     "parse",
 ]
