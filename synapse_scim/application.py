@@ -182,6 +182,7 @@ def build(
         leavers=leavers,
         photos=photos,
         trail=trail,
+        server_name=accounts.server_name,
         indexes=config.allow_synapse_indexes,
         outside_changes=OutsideChanges(
             database=database, gateway=accounts, provider=config.sso.providers.get(DEFAULT_DOMAIN)
@@ -206,7 +207,7 @@ def build(
         public_baseurl=accounts.public_baseurl,
         ready=maintenance.ready,
         audit_events=AuditEvents(trail=trail, page_size=config.limits.page_size),
-        observer=Observer(trail=trail),
+        observer=Observer(trail=trail, gateway=accounts),
     )
     return Application(
         config=config,

@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 from typing import Protocol
 
+import attrs
+
+from synapse_scim import metrics
 from synapse_scim.accounts import AccountError, Unavailable
 from synapse_scim.database import Database
-from synapse_scim.store import schema
+from synapse_scim.store import pending, schema
 from synapse_scim.store.audit import Trail
 from synapse_scim.store.historical import HistoricalUserIds
 from synapse_scim.store.leavers import Leavers
@@ -28,31 +31,24 @@ class PreparedDatabase(Database, Protocol):
         """Add an index to one of the homeserver's own tables, for registrations."""
 
 
+@attrs.define(kw_only=True)
 class Maintenance:
-    """What has to be done besides answering requests."""
+    """What has to be done besides answering requests, to a homeserver's database.
 
-    def __init__(
-        self,
-        *,
-        database: PreparedDatabase,
-        writer: Writer,
-        historical: HistoricalUserIds,
-        leavers: Leavers,
-        photos: Photos,
-        outside_changes: OutsideChanges,
-        trail: Trail,
-        indexes: bool,
-    ) -> None:
-        """Care for a homeserver's database."""
-        self._indexes = indexes
-        self._outside_changes = outside_changes
-        self._trail = trail
-        self._photos = photos
-        self._leavers = leavers
-        self._historical = historical
-        self._database = database
-        self._writer = writer
-        self._ready = False
+    Attributes:
+        server_name: How metrics name the homeserver.
+    """
+
+    server_name: str
+    _database: PreparedDatabase
+    _writer: Writer
+    _historical: HistoricalUserIds
+    _leavers: Leavers
+    _photos: Photos
+    _outside_changes: OutsideChanges
+    _trail: Trail
+    _indexes: bool
+    _ready: bool = attrs.field(default=False, init=False)
 
     async def ready(self) -> None:
         """Return if the tables are there.
@@ -101,6 +97,8 @@ class Maintenance:
         await self._leavers.deactivate_due()
         await self._leavers.forget_old()
         await self._trail.remove_old()
+        for kind, counted in (await self._database.run("synapse_scim_pending", pending.count)).items():
+            metrics.PENDING.labels(self.server_name, kind).set(counted)
 
     async def in_every_process(self) -> None:
         """Fetch the photos that are due; where the tables could not be made ready, try that again.
