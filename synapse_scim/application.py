@@ -188,6 +188,7 @@ def build(
         leavers=leavers,
         photos=photos,
         trail=trail,
+        server_name=accounts.server_name,
         indexes=config.allow_synapse_indexes,
         processes=Processes(
             database=database,
@@ -223,7 +224,7 @@ def build(
         public_baseurl=accounts.public_baseurl,
         ready=maintenance.ready,
         audit_events=AuditEvents(trail=trail, page_size=config.limits.page_size),
-        observer=Observer(trail=trail),
+        observer=Observer(trail=trail, gateway=accounts),
         activity=activity,
     )
     return Application(
