@@ -37,19 +37,19 @@ async def test_nothing_is_left(engine: Engine, spawn_homeserver: SpawnHomeserver
     assert (await synapse.login("bob", PASSWORD)).status == 401
     unfinished, locked, unlock, *rest = statements()
 
-    assert [homeserver.database.execute(statement) for statement in (*unfinished, *locked)] == [
+    assert [homeserver._database.execute(statement) for statement in (*unfinished, *locked)] == [
         [],
         [("@bob:example.org",)],
     ]
     homeserver.stop()
-    path = homeserver.folder / "homeserver.yaml"
+    path = homeserver._folder / "homeserver.yaml"
     configuration: dict[str, Any] = yaml.safe_load(path.read_text())
     path.write_text(yaml.safe_dump({**configuration, "modules": []}))
     for statement in (*unlock, *(statement for block in rest for statement in block)):
-        homeserver.database.execute(statement)
+        homeserver._database.execute(statement)
     homeserver.start()
 
-    assert homeserver.database.execute(TABLES[engine]) == []
+    assert homeserver._database.execute(TABLES[engine]) == []
     assert (await scim.get("/Users")).status == 404
     for name in ("ann", "bob"):
         assert (await synapse.login(name, PASSWORD)).status == 200

@@ -27,7 +27,7 @@ SERVER_NAME = "hs1"
 class Image(Program):
     """Runs what the image runs, in the place of the homeserver that is described in a folder: on its ports."""
 
-    def __init__(self, folder: Path, output: Path) -> None:
+    def __init__(self, folder: Path, output: Path, _worker: str | None = None) -> None:
         """Start it."""
         described = yaml.safe_load((folder / "homeserver.yaml").read_text())
         ports = [str(listener["port"]) for listener in described["listeners"]]
@@ -47,7 +47,7 @@ class Image(Program):
 async def test_suite_passes(spawn_homeserver: SpawnHomeserver) -> None:
     """Every test passes and none is skipped; Complement's authority certifies federation; a restart loses nothing."""
     homeserver = await spawn_homeserver(listeners=[http_listener("client"), http_listener("federation")], launch=Image)
-    authority = homeserver.folder / "ca"
+    authority = homeserver._folder / "ca"
     authority.mkdir()
     CertificateAuthority(authority).write_as_complement()
     homeserver.start()

@@ -106,7 +106,7 @@ class World:
         """Start it, and make the administrator."""
         self.homeserver = homeserver
         self.policy = policy
-        self.folder: Path = homeserver.folder
+        self.folder: Path = homeserver._folder
         homeserver.start()
         token = homeserver.register_admin()
         self.scim = Scim(homeserver.url, token, STABLE)
@@ -308,14 +308,6 @@ class Operation:
     old: str
     new: str
     steps: tuple[str, ...]
-
-
-@pytest.fixture(scope="module")
-def zygote() -> Iterator[Zygote]:
-    """What homeservers are forked from."""
-    zygote = Zygote()
-    yield zygote
-    zygote.stop()
 
 
 async def observed(world: World, numbers: Iterator[int]) -> list[Operation]:
