@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: test venv lint types docs demo bench clean
+.PHONY: test venv lint types docs demo conformance bench clean
 
 test: lint types
 	@$(BIN)/python -m tests.support.canaille
@@ -35,6 +35,10 @@ docs: venv
 
 demo: venv
 	@$(BIN)/python examples/demo.py
+
+# Writes docs/conformance.md; a test compares it.
+conformance: venv
+	@CONFORMANCE=write $(BIN)/python -m pytest tests/docs/test_conformance_page.py
 
 bench: venv
 	@$(INSTALL) --editable '.[test,bench]'

@@ -13,7 +13,6 @@ import jsonschema
 import pytest
 import yaml
 from scim2_models import Path
-
 from synapse.config.oidc import MAIN_CONFIG_SCHEMA
 
 from synapse_scim import ScimModule

@@ -15,8 +15,6 @@ async def test_session_prints_what_the_page_shows(spawn_homeserver: SpawnHomeser
     homeserver.wait_until_logged("SCIM is ready")
     commands = session("README.md")
 
-    printed = printed_by(
-        [command.text for command in commands], {"URL": homeserver.url, "TOKEN": token_of("entra")}
-    )
+    printed = printed_by([command.text for command in commands], {"URL": homeserver.url, "TOKEN": token_of("entra")})
 
     assert printed == [command.output for command in commands]
