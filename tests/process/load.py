@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import attrs
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred, TimeoutError as Late, gatherResults
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import TimeoutError as Late
 from twisted.internet.error import ConnectError, ConnectionClosed
 from twisted.internet.task import deferLater
 from twisted.web.client import ResponseFailed

@@ -120,8 +120,8 @@ async def test_the_next_writer_waits_for_the_lease_of_a_dead_one(trio: Trio) -> 
     """Whoever wants an account whose writer was killed waits as long as a lease, not for Synapse's two minutes."""
     user_id = (await trio.scim["w2"].create("leased"))["id"]
     trio.cluster.rows(
-        "INSERT INTO worker_locks (lock_name, lock_key, instance_name, token, last_renewed_ts) VALUES"
-        f" ('scim_user', '{user_id}', 'scim w9 gone', 'gone', EXTRACT(EPOCH FROM clock_timestamp()) * 1000)"  # noqa: S608
+        "INSERT INTO worker_locks (lock_name, lock_key, instance_name, token, last_renewed_ts) VALUES"  # noqa: S608
+        f" ('scim_user', '{user_id}', 'scim w9 gone', 'gone', EXTRACT(EPOCH FROM clock_timestamp()) * 1000)"
     )
     began = time.monotonic()
 
@@ -210,8 +210,8 @@ async def test_a_clock_that_is_an_hour_ahead(spawn_cluster: SpawnCluster) -> Non
     assert 3500 < int(answers[2].headers["retry-after"]) <= 3600
     # A lock that another process holds is not taken for an old one.
     trio.cluster.rows(
-        "INSERT INTO worker_locks (lock_name, lock_key, instance_name, token, last_renewed_ts) VALUES"
-        f" ('scim_user', '{ids[3]}', 'scim w2 busy', 'busy', EXTRACT(EPOCH FROM clock_timestamp()) * 1000 + 2000)"  # noqa: S608
+        "INSERT INTO worker_locks (lock_name, lock_key, instance_name, token, last_renewed_ts) VALUES"  # noqa: S608
+        f" ('scim_user', '{ids[3]}', 'scim w2 busy', 'busy', EXTRACT(EPOCH FROM clock_timestamp()) * 1000 + 2000)"
     )
     began = time.monotonic()
     changed = await trio.scim["w1"].patched(ids[3], {"op": "replace", "path": "title", "value": "Dr"})
@@ -228,7 +228,7 @@ async def test_a_clock_that_is_an_hour_ahead(spawn_cluster: SpawnCluster) -> Non
 
 
 async def test_processes_that_do_not_fit_are_told(spawn_cluster: SpawnCluster) -> None:
-    """Settings that differ, and schedules that nobody keeps, are in the log; a worker without the module answers 404."""
+    """Settings that differ, and schedules that nobody keeps, are logged; a worker without the module answers 404."""
     other = {"modules": [{"module": HASTY, "config": {"guard": {"max": 7}, "read_only": True}}]}
     cluster = await spawn_cluster(module=MODULE, workers={"w1": other, "w2": {"modules": []}})
     cluster.start()
