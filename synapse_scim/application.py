@@ -15,6 +15,7 @@ from synapse_scim.credentials.clients import ClientTokens
 from synapse_scim.homeserver import HomeServer, settings
 from synapse_scim.homeserver.database import HomeserverDatabase
 from synapse_scim.homeserver.gateway import SynapseAccounts
+from synapse_scim.homeserver.limits import Buckets
 from synapse_scim.homeserver.listeners import client_address, client_listeners
 from synapse_scim.homeserver.tokens import AccessTokens
 from synapse_scim.mapping.changes import Planner
@@ -27,9 +28,13 @@ from synapse_scim.protocol.handler import Handler
 from synapse_scim.protocol.provider import composed_user, is_attribute, provider
 from synapse_scim.protocol.service import Service
 from synapse_scim.resources.activity import Activity
+from synapse_scim.resources.audit_events import AuditEvents
 from synapse_scim.resources.credentials import Authority, Credentials
 from synapse_scim.resources.endpoint import Endpoint
+from synapse_scim.resources.exchange import Observer
+from synapse_scim.resources.limits import Limits
 from synapse_scim.store.accounts import AccountReader
+from synapse_scim.store.audit import Trail
 from synapse_scim.store.columns import Columns
 from synapse_scim.store.creation import Creation
 from synapse_scim.store.guard import OffboardingGuard
@@ -141,7 +146,8 @@ def build(
         deleted=config.deleted,
         secret=_derived(settings.macaroon_secret(hs), b"synapse-scim externalIds"),
     )
-    photos = Photos(database=database, gateway=accounts, reader=reader, writer=writer)
+    trail = Trail(database=database, gateway=accounts, keep=config.audit.keep)
+    photos = Photos(database=database, gateway=accounts, reader=reader, writer=writer, trail=trail)
     columns = Columns(database=database, reader=reader, users=users, historical=historical)
     store = Store(
         database=database,
@@ -178,6 +184,7 @@ def build(
         historical=historical,
         leavers=leavers,
         photos=photos,
+        trail=trail,
         indexes=config.allow_synapse_indexes,
         processes=Processes(
             database=database,
@@ -192,19 +199,28 @@ def build(
         ),
     )
 
+    limits = Limits(
+        buckets=Buckets(hs),
+        credentials=Credentials(authorities=_authorities(config, hs, accounts), address=client_address),
+        address=client_address,
+    )
     activity = Activity(hs.get_reactor())
 
-    def handler(subject: Subject | None) -> Handler:
+    def handler(subject: Subject | None, request_id: str) -> Handler:
         rights = Rights(subject=subject or NOBODY, protected=config.protected, users=users)
-        return Handler(service, UserStorage(store, rights), activity.ensure_open)
+        return Handler(
+            service, UserStorage(store, rights, request_id), admit=limits.admit_bulk, ensure_open=activity.ensure_open
+        )
 
     endpoint = Endpoint(
         service=service,
         handler=handler,
-        credentials=Credentials(authorities=_authorities(config, hs, accounts), address=client_address),
+        limits=limits,
         listeners=client_listeners(hs),
         public_baseurl=accounts.public_baseurl,
         ready=maintenance.ready,
+        audit_events=AuditEvents(trail=trail, page_size=config.limits.page_size),
+        observer=Observer(trail=trail),
         activity=activity,
     )
     return Application(
@@ -221,7 +237,7 @@ def _authorities(config: Config, hs: HomeServer, accounts: AccountGateway) -> tu
     """Return who knows the credentials that are accepted, in the order in which they are asked."""
     authorities: list[Authority] = [ClientTokens(config.clients, accounts.now)]
     if config.admin_tokens:
-        authorities.append(AccessTokens(hs, config.visibility))
+        authorities.append(AccessTokens(hs, config.visibility, config.limits.admin_rate))
     return tuple(authorities)
 
 

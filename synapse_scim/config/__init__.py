@@ -5,6 +5,7 @@ from synapse_scim.config.schema import SCHEMA, ConfigurationError
 from synapse_scim.config.settings import (
     DEFAULT_DOMAIN,
     Adopt,
+    Audit,
     Client,
     Config,
     Deleted,
@@ -27,6 +28,7 @@ __all__ = [
     "SCHEMA",
     "TEMPLATES",
     "Adopt",
+    "Audit",
     "Client",
     "Config",
     "ConfigurationError",

@@ -10,14 +10,16 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
+import attrs
 import jinja2
 import phonenumbers
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from synapse_scim.config.clients import read_clients
+from synapse_scim.config.clients import read_clients, read_rate
 from synapse_scim.config.schema import ConfigurationError, check
 from synapse_scim.config.settings import (
     DEFAULT_DOMAIN,
+    Audit,
     Config,
     Deleted,
     Guard,
@@ -76,6 +78,8 @@ def parse(
     }
     for key, section in _SECTIONS.items():
         made[key] = section(**values.get(key, {}))
+    rate = read_rate(values.get("limits", {}).get("admin_rate", {}), ("limits", "admin_rate"))
+    made["limits"] = attrs.evolve(made["limits"], admin_rate=rate)
     return Config(**values | made)
 
 
@@ -87,6 +91,7 @@ _SECTIONS: Mapping[str, Callable[..., Any]] = {
     "room_succession": RoomSuccession,
     "photos": Photos,
     "limits": Limits,
+    "audit": Audit,
 }
 """The groups of settings that stand in the configuration as they do here."""
 
@@ -103,6 +108,7 @@ _DURATIONS: tuple[tuple[str, ...], ...] = (
     ("deleted", "forget_after"),
     ("guard", "window"),
     ("reconcile",),
+    ("audit", "keep"),
 )
 
 

@@ -80,9 +80,15 @@ SCHEMA: Mapping[str, Any] = _section(
     reconcile=_DURATION,
     allow_synapse_indexes=_BOOLEAN,
     limits=_section(
-        page_size=_COUNT, bulk_operations=_COUNT, body_size=_SIZE, bulk_body_size=_SIZE, filter_length=_SIZE
+        page_size=_COUNT,
+        bulk_operations=_COUNT,
+        body_size=_SIZE,
+        bulk_body_size=_SIZE,
+        filter_length=_SIZE,
+        admin_rate=_RATE,
     ),
     cursor_secret_path=_TEXT_OR_NULL,
+    audit=_section(keep=_DURATION),
 )
 """The JSON Schema of the configuration. A key that it lacks stops the start."""
 

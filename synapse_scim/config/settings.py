@@ -114,6 +114,14 @@ class Photos:
 
 
 @attrs.frozen(kw_only=True)
+class Rate:
+    """How many operations a client may ask of each process: so many a second, and so many at once after a pause."""
+
+    per_second: float = 50
+    burst_count: int = 500
+
+
+@attrs.frozen(kw_only=True)
 class Limits:
     """How much one request may ask for. Sizes are in bytes."""
 
@@ -122,14 +130,14 @@ class Limits:
     body_size: int = 1024 * 1024
     bulk_body_size: int = 4 * 1024 * 1024
     filter_length: int = 8 * 1024
+    admin_rate: Rate = attrs.field(factory=Rate)
 
 
 @attrs.frozen(kw_only=True)
-class Rate:
-    """How many operations a client may ask of each process: so many a second, and so many at once after a pause."""
+class Audit:
+    """How long it is kept who wrote what."""
 
-    per_second: float = 50
-    burst_count: int = 500
+    keep: timedelta = timedelta(days=90)
 
 
 @attrs.frozen(kw_only=True)
@@ -195,4 +203,5 @@ class Config:
     allow_synapse_indexes: bool = False
     limits: Limits = attrs.field(factory=Limits)
     cursor_secret_path: str | None = None
+    audit: Audit = attrs.field(factory=Audit)
     digests: Mapping[str, str] = attrs.field(factory=dict, eq=False)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from synapse.storage.database import LoggingDatabaseConnection, LoggingTransaction
 from synapse.storage.engines import PostgresEngine
+from synapse.util.async_helpers import Linearizer
 
 from synapse_scim.database import Transaction
 from synapse_scim.homeserver.clock import DatabaseClock
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_MOST_SCANS = 2
+"""Of the ten connections, and threads, that a homeserver has by default."""
 
 _USER_ID_INDEX = "synapse_scim_users_lower_name"
 
@@ -50,6 +54,7 @@ class HomeserverDatabase:
         self._locks = AccountLocks(hs, shared=shared, wait_s=lock_wait_s)
         self._clock = DatabaseClock.of(hs)
         self._outages = Outages(hs)
+        self._scans = Linearizer(name="synapse_scim_scans", clock=hs.get_clock(), max_count=_MOST_SCANS)
         self._fold = fold
         self._collation: str | None = None
         self._folding: set[Any] = set()
@@ -129,6 +134,10 @@ class HomeserverDatabase:
             cursor.execute(f"CREATE INDEX {concurrently} IF NOT EXISTS {_USER_ID_INDEX} ON users (lower(name))")
         if not self.is_postgresql:
             connection.commit()
+
+    def scanning(self) -> AbstractAsyncContextManager[None]:
+        """Take a turn at reading every account. The homeserver's other work needs threads and connections as well."""
+        return self._scans.queue("")
 
     def holds(self, user_id: str) -> bool:
         """Tell whether this process holds the lock of an account."""

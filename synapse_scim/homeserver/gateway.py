@@ -287,7 +287,7 @@ class SynapseAccounts:
         if not await rules.check_can_deactivate_user(user_id, True):  # noqa: FBT003 - Synapse's signature
             raise AccountChangeRefused(f"A module of the homeserver forbids the deactivation of {user_id}")
 
-    async def finish(self, user_id: str, change: FinalChange) -> None:
+    async def finish(self, user_id: str, change: FinalChange) -> tuple[str, ...]:
         """Make a change that nothing undoes."""
         with account_errors(self._outages):
             match change:
@@ -307,7 +307,8 @@ class SynapseAccounts:
                 case AnnounceThreepids():
                     await self._announce(user_id, change)
                 case _:
-                    await self._departures.finish(user_id, change)
+                    return await self._departures.finish(user_id, change)
+        return ()
 
     async def _change_profile_if_allowed(self, user_id: str, change: SetProfileField) -> None:
         """Change the profile of an account that is being made; a refusal is no reason not to make it."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from synapse.api.errors import SynapseError
 
 from synapse_scim.accounts import Unavailable
-from synapse_scim.config import Visibility
+from synapse_scim.config import Rate, Visibility
 from synapse_scim.homeserver.outages import Outages
 from synapse_scim.subject import Credential, Forbidden, Subject, Unauthenticated
 
@@ -20,13 +20,15 @@ if TYPE_CHECKING:
 class AccessTokens:
     """Finds out whose access token makes a request."""
 
-    def __init__(self, hs: HomeServer, visibility: Visibility) -> None:
+    def __init__(self, hs: HomeServer, visibility: Visibility, rate: Rate) -> None:
         """Use a homeserver's tokens.
 
         Args:
             hs: The homeserver.
             visibility: Which accounts its administrators see.
+            rate: How often each of them may ask.
         """
+        self._rate = rate
         self._visibility = visibility
         self._auth = hs.get_auth()
         self._outages = Outages(hs)
@@ -62,4 +64,4 @@ class AccessTokens:
             raise Forbidden("The account of this access token is restricted")
         if not await self._auth.is_server_admin(requester):
             raise Forbidden("This access token does not belong to a server administrator")
-        return Subject(name=user_id, user_id=user_id, visibility=self._visibility, adopt="any")
+        return Subject(name=user_id, user_id=user_id, visibility=self._visibility, adopt="any", rate=self._rate)

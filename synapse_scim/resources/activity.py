@@ -67,7 +67,7 @@ class Activity:
             self._count -= 1
             self._look()
 
-        sent.addBoth(over)
+        _ = sent.addBoth(over)
 
     def end(self) -> Deferred[None]:
         """Let nothing new begin, and return what fires when everything is answered, or the grace is over."""

@@ -47,6 +47,6 @@ def write_response(request: Request, response: ScimResponse, *, at_once: bool = 
         request.write(body)
         request.finish()
         return None
-    sent = FileSender().beginFileTransfer(BytesIO(body), request)
-    sent.addCallbacks(lambda _: request.finish(), lambda failure: failure.trap(Exception, ConnectionLost))
+    sent: Deferred[None] = FileSender().beginFileTransfer(BytesIO(body), request)
+    _ = sent.addCallbacks(lambda _: request.finish(), lambda failure: failure.trap(Exception, ConnectionLost))
     return sent

@@ -7,9 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+import attrs
+
 from synapse_scim.accounts import AccountError, Unavailable
 from synapse_scim.database import Database
 from synapse_scim.store import schema
+from synapse_scim.store.audit import Trail
 from synapse_scim.store.historical import HistoricalUserIds
 from synapse_scim.store.leavers import Leavers
 from synapse_scim.store.outside_changes import OutsideChanges
@@ -33,31 +36,24 @@ class PreparedDatabase(Database, Protocol):
         """Add an index to one of the homeserver's own tables, for registrations."""
 
 
+@attrs.define(kw_only=True)
 class Maintenance:
-    """What has to be done besides answering requests."""
+    """What has to be done besides answering requests, for a homeserver's database.
 
-    def __init__(
-        self,
-        *,
-        database: PreparedDatabase,
-        writer: Writer,
-        historical: HistoricalUserIds,
-        leavers: Leavers,
-        photos: Photos,
-        outside_changes: OutsideChanges,
-        processes: Processes,
-        indexes: bool,
-    ) -> None:
-        """Care for a homeserver's database."""
-        self._indexes = indexes
-        self._outside_changes = outside_changes
-        self._processes = processes
-        self._photos = photos
-        self._leavers = leavers
-        self._historical = historical
-        self._database = database
-        self._writer = writer
-        self._ready = False
+    Attributes:
+        indexes: Whether an index may be added to one of the homeserver's own tables.
+    """
+
+    _database: PreparedDatabase
+    _writer: Writer
+    _historical: HistoricalUserIds
+    _leavers: Leavers
+    _photos: Photos
+    _outside_changes: OutsideChanges
+    _trail: Trail
+    _processes: Processes
+    _indexes: bool
+    _ready: bool = attrs.field(default=False, init=False)
 
     async def ready(self) -> None:
         """Return if the tables are there.
@@ -89,7 +85,7 @@ class Maintenance:
         await self.in_one_process()
 
     async def in_one_process(self) -> None:
-        """Finish or undo the writes that were left behind, and deactivate and forget whose time has come.
+        """Finish or undo the writes that were left behind; deactivate, and forget, whose time has come.
 
         Writes under way are waited for, and found ended. One process of the homeserver does this.
         """
@@ -110,6 +106,7 @@ class Maintenance:
                 logger.warning("An interrupted write to %s waits for the next attempt: %s", user_id, error)
         await self._leavers.deactivate_due()
         await self._leavers.forget_old()
+        await self._trail.remove_old()
 
     async def in_every_process(self) -> None:
         """Tell the others of this process, and fetch the photos that are due.

@@ -141,6 +141,29 @@ STEPS: tuple[tuple[str | Column, ...], ...] = (
     # What a User looks like, as far as its record says: see synapse_scim.mapping.rendering.
     (Column("synapse_scim_users", "rendering"),),
     (
+        # Who wrote what: see synapse_scim.store.audit. What is refused again and again is one row, which counts.
+        """
+        CREATE TABLE IF NOT EXISTS synapse_scim_audit (
+            event_id TEXT NOT NULL PRIMARY KEY,
+            ts BIGINT NOT NULL,
+            first_ts BIGINT NOT NULL,
+            occurrences BIGINT NOT NULL,
+            client TEXT NOT NULL,
+            credential TEXT,
+            request_id TEXT,
+            operation TEXT NOT NULL,
+            user_id TEXT,
+            attributes TEXT NOT NULL,
+            outcome TEXT NOT NULL,
+            status BIGINT,
+            scim_type TEXT
+        )
+        """,
+        "CREATE INDEX IF NOT EXISTS synapse_scim_audit_time ON synapse_scim_audit (ts, event_id)",
+        "CREATE INDEX IF NOT EXISTS synapse_scim_audit_client ON synapse_scim_audit (client, ts, event_id)",
+        "CREATE INDEX IF NOT EXISTS synapse_scim_audit_user ON synapse_scim_audit (user_id, ts, event_id)",
+    ),
+    (
         # The processes of the homeserver that serve SCIM: see synapse_scim.store.processes.
         """
         CREATE TABLE IF NOT EXISTS synapse_scim_processes (
