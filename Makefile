@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: test venv lint types docs demo bench clean
+.PHONY: test venv lint types docs demo bench soak clean
 
 test: lint types
 	@$(BIN)/python -m pytest --numprocesses 2 --cov
@@ -38,6 +38,11 @@ demo: venv
 bench: venv
 	@$(INSTALL) --editable '.[test,bench]'
 	@$(BIN)/python -m benchmarks.run
+
+# 20 minutes with 50,000 people; less with: make soak SOAK='--minutes 3 --people 3000'
+soak: venv
+	@$(INSTALL) --editable '.[test,bench]'
+	@$(BIN)/python -m benchmarks.soak $(SOAK)
 
 clean:
 	rm -rf .venv .tox .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
