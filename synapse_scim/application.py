@@ -12,12 +12,15 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from synapse_scim.config import DEFAULT_DOMAIN, Config, ConfigurationError
 from synapse_scim.credentials.clients import ClientTokens
+from synapse_scim.credentials.introspection import introspected_tokens
+from synapse_scim.credentials.jwt import trusted_issuers
 from synapse_scim.homeserver import HomeServer, settings
 from synapse_scim.homeserver.database import HomeserverDatabase
 from synapse_scim.homeserver.gateway import SynapseAccounts
 from synapse_scim.homeserver.limits import Buckets
 from synapse_scim.homeserver.listeners import client_address, client_listeners
 from synapse_scim.homeserver.tokens import AccessTokens
+from synapse_scim.homeserver.web import HomeserverWebClient
 from synapse_scim.mapping.changes import Planner
 from synapse_scim.mapping.identifiers import fold
 from synapse_scim.mapping.profile import MAPPED_FIELDS, ProfileMapping
@@ -185,6 +188,7 @@ def build(
         leavers=leavers,
         photos=photos,
         trail=trail,
+        server_name=accounts.server_name,
         indexes=config.allow_synapse_indexes,
         processes=Processes(
             database=database,
@@ -220,7 +224,7 @@ def build(
         public_baseurl=accounts.public_baseurl,
         ready=maintenance.ready,
         audit_events=AuditEvents(trail=trail, page_size=config.limits.page_size),
-        observer=Observer(trail=trail),
+        observer=Observer(trail=trail, gateway=accounts),
         activity=activity,
     )
     return Application(
@@ -234,11 +238,19 @@ def build(
 
 
 def _authorities(config: Config, hs: HomeServer, accounts: AccountGateway) -> tuple[Authority, ...]:
-    """Return who knows the credentials that are accepted, in the order in which they are asked."""
+    """Return who knows the credentials that are accepted, in the order in which they are asked.
+
+    Raises:
+        ConfigurationError: A file that the configuration names cannot be used.
+    """
+    web = HomeserverWebClient(hs)
+    introspected = introspected_tokens(config.introspection, web, accounts.now)
     authorities: list[Authority] = [ClientTokens(config.clients, accounts.now)]
-    if config.admin_tokens:
-        authorities.append(AccessTokens(hs, config.visibility, config.limits.admin_rate))
-    return tuple(authorities)
+    # Even where no access token is accepted, other servers are not to be shown one.
+    if config.admin_tokens or introspected:
+        rate = config.limits.admin_rate
+        authorities.append(AccessTokens(hs, config.visibility, rate, accepted=config.admin_tokens))
+    return (*authorities, trusted_issuers(config.jwt, web, accounts.now), *introspected)
 
 
 def _cursor_secret(config: Config, macaroon_secret: bytes) -> bytes:

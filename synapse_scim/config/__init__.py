@@ -4,6 +4,8 @@ from synapse_scim.config.parsing import TEMPLATES, parse
 from synapse_scim.config.schema import SCHEMA, ConfigurationError
 from synapse_scim.config.settings import (
     DEFAULT_DOMAIN,
+    KEY_TYPES,
+    SYMMETRIC,
     Adopt,
     Audit,
     Client,
@@ -11,6 +13,8 @@ from synapse_scim.config.settings import (
     Deleted,
     Guard,
     Inactive,
+    Introspector,
+    Issuer,
     Limits,
     Network,
     Password,
@@ -22,10 +26,13 @@ from synapse_scim.config.settings import (
     Threepids,
     Visibility,
 )
+from synapse_scim.config.urls import is_loopback_url, is_secure_url
 
 __all__ = [
     "DEFAULT_DOMAIN",
+    "KEY_TYPES",
     "SCHEMA",
+    "SYMMETRIC",
     "TEMPLATES",
     "Adopt",
     "Audit",
@@ -35,6 +42,8 @@ __all__ = [
     "Deleted",
     "Guard",
     "Inactive",
+    "Introspector",
+    "Issuer",
     "Limits",
     "Network",
     "Password",
@@ -45,5 +54,7 @@ __all__ = [
     "Sso",
     "Threepids",
     "Visibility",
+    "is_loopback_url",
+    "is_secure_url",
     "parse",
 ]

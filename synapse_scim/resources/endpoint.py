@@ -11,7 +11,7 @@ import attrs
 from scim2_models import NotFoundException, SCIMException
 from synapse.module_api import DirectServeJsonResource, SynapseRequest
 
-from synapse_scim.protocol.service import DISCOVERY, Service
+from synapse_scim.protocol.service import Service
 from synapse_scim.resources.activity import Activity
 from synapse_scim.resources.audit_events import PATH as AUDIT_EVENTS
 from synapse_scim.resources.audit_events import AuditEvents
@@ -66,12 +66,13 @@ class Endpoint:
 
     async def _answer(self, request: SynapseRequest, prefix: str) -> ScimResponse:
         request.request_metrics.name = "ScimServlet"
-        exchange = Exchange(request_id=request.get_request_id())
+        exchange = self.observer.begin(request.get_request_id())
         try:
             with scim_errors():
                 response = await self._respond(request, prefix, exchange)
         except SCIMException as error:
-            exchange.is_recorded = not isinstance(error, RateLimited)
+            if isinstance(error, RateLimited):
+                exchange.is_limited, exchange.subject = True, error.subject
             logger.info("%s %s: %d %s", request.get_method(), prefix, error.status, error.scim_type or "")
             response = self.service.error_response(error)
         except Exception as error:
@@ -92,15 +93,16 @@ class Endpoint:
             # Whoever asks for what does not exist says first who asks.
             exchange.target = self.service.match(scim_request)
         subject = None
-        if exchange.target is None or exchange.target.operation not in DISCOVERY:
-            subject = await self.limits.subject(request)
-            await self.ready()
-            exchange.subject = subject
-        else:
+        if exchange.is_discovery:
+            # It tells anybody the same, and asks nobody who they are (RFC 7644 §4).
             await self.limits.admit_anybody(request)
+        else:
+            subject = exchange.subject = await self.limits.subject(request)
+            await self.ready()
+            exchange.is_ready = True
         scim_request.subject = subject
         if subject is not None and scim_request.path == AUDIT_EVENTS:
-            exchange.target = None
+            exchange.is_audit = True
             return await self.audit_events.respond(scim_request, subject)
         scim_request.body = read_body(request, self.service.max_body_size(scim_request))
         self.service.ensure_body_size(scim_request)

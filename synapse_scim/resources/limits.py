@@ -7,7 +7,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable
 from ipaddress import IPv6Address, IPv6Network, ip_address
-from typing import Protocol
+from typing import Any, Protocol
 
 import attrs
 from scim2_models import ForbiddenException, UnauthorizedException
@@ -25,7 +25,16 @@ _MOST_KNOWN = 1000
 
 
 class RateLimited(TooManyRequestsException):
-    """A limit of requests is reached. Nothing was done for this one, and nothing is recorded."""
+    """A limit of requests is reached. Nothing was done for this one, and nothing is recorded.
+
+    Attributes:
+        subject: Whose limit it is, if it is not that of an address.
+    """
+
+    def __init__(self, subject: Subject | None, **context: Any) -> None:
+        """Say whose limit it is."""
+        super().__init__(**context)
+        self.subject = subject
 
 
 class Buckets(Protocol):
@@ -67,7 +76,7 @@ class Limits:
             ForbiddenException: Somebody who may not.
         """
         subject = await self._authenticated(request)
-        _refuse(await self.buckets.take(_key(subject), subject.rate), _TOO_OFTEN)
+        _refuse(await self.buckets.take(_key(subject), subject.rate), _TOO_OFTEN, subject)
         return subject
 
     async def admit_bulk(self, subject: Subject, operations: int) -> None:
@@ -80,7 +89,7 @@ class Limits:
             RateLimited: What came before was too much.
         """
         if operations > 1:
-            _refuse(await self.buckets.add(_key(subject), subject.rate, operations - 1), _TOO_OFTEN)
+            _refuse(await self.buckets.add(_key(subject), subject.rate, operations - 1), _TOO_OFTEN, subject)
 
     async def admit_anybody(self, request: SynapseRequest) -> None:
         """Count a request that says not who makes it.
@@ -135,6 +144,6 @@ def _key(subject: Subject) -> str:
     return f"client {subject.name}"
 
 
-def _refuse(wait_s: float, problem: str) -> None:
+def _refuse(wait_s: float, problem: str, subject: Subject | None = None) -> None:
     if wait_s:
-        raise RateLimited(detail=f"{problem}; try again later", retry_after_s=max(1, math.ceil(wait_s)))
+        raise RateLimited(subject, detail=f"{problem}; try again later", retry_after_s=max(1, math.ceil(wait_s)))

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 import attrs
 
+from synapse_scim import metrics
 from synapse_scim.accounts import Account, AccountError, Belongings
 from synapse_scim.audit import MAINTENANCE, Caller, Event, ended
 from synapse_scim.config import Deleted
@@ -70,6 +71,7 @@ class Leavers:
         if departure.erase and not departure.deactivate_at:
             events.append(MAINTENANCE.event("erase", account.user_id))
         await self.writer.delete(account, departure, domain, *events, handed_over=handed_over)
+        metrics.OFFBOARDINGS.labels(self.gateway.server_name, "deleted").inc()
 
     def returning(self, txn: Transaction, domain: str, external_id: str | None, now: datetime) -> str | None:
         """Return the account of a deleted person who is created again, if it can be brought back."""
@@ -150,6 +152,7 @@ class Leavers:
             final=steps,
             event=MAINTENANCE.event("erase" if departure.erase else "deactivate", user_id),
         )
+        metrics.OFFBOARDINGS.labels(self.gateway.server_name, "deactivated").inc()
 
     def _postpone(self, txn: Transaction, user_id: str, events: tuple[Event, ...]) -> None:
         audit.count(txn, events, self.gateway.now())

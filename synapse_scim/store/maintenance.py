@@ -9,9 +9,10 @@ from typing import Protocol
 
 import attrs
 
+from synapse_scim import metrics
 from synapse_scim.accounts import AccountError, Unavailable
 from synapse_scim.database import Database
-from synapse_scim.store import schema
+from synapse_scim.store import pending, schema
 from synapse_scim.store.audit import Trail
 from synapse_scim.store.historical import HistoricalUserIds
 from synapse_scim.store.leavers import Leavers
@@ -38,12 +39,13 @@ class PreparedDatabase(Database, Protocol):
 
 @attrs.define(kw_only=True)
 class Maintenance:
-    """What has to be done besides answering requests, for a homeserver's database.
+    """What has to be done besides answering requests, to a homeserver's database.
 
     Attributes:
-        indexes: Whether an index may be added to one of the homeserver's own tables.
+        server_name: How metrics name the homeserver.
     """
 
+    server_name: str
     _database: PreparedDatabase
     _writer: Writer
     _historical: HistoricalUserIds
@@ -107,6 +109,8 @@ class Maintenance:
         await self._leavers.deactivate_due()
         await self._leavers.forget_old()
         await self._trail.remove_old()
+        for kind, counted in (await self._database.run("synapse_scim_pending", pending.count)).items():
+            metrics.PENDING.labels(self.server_name, kind).set(counted)
 
     async def in_every_process(self) -> None:
         """Tell the others of this process, and fetch the photos that are due.

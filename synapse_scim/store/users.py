@@ -11,6 +11,7 @@ import attrs
 from scim2_models import PreconditionFailedException, Resource, ResourceType, ResponseParameters, SearchRequest
 from scim2_server.storage import AsyncScimStorage, SearchPage
 
+from synapse_scim import metrics
 from synapse_scim.accounts import (
     Account,
     AccountNotFound,
@@ -212,6 +213,8 @@ class UserStorage(AsyncScimStorage):
         if plan is not None:
             events = of_change(self.caller, self._operation, account, plan, self._store.users)
             await self._store.writer.update(account, plan, *events)
+            if plan.leaves:
+                metrics.OFFBOARDINGS.labels(self.gateway.server_name, "disabled").inc()
             if plan.fetch is not None:
                 self._store.photos.fetch_soon()
             account = plan.outcome(account) or self._rights.visible(await self._read(account.user_id))
