@@ -157,3 +157,13 @@ async def test_work_that_outlives_the_lock_is_its_own(
         with PreserveLoggingContext():
             released.callback(None)
         assert await make_deferred_yieldable(later) == "written"
+
+
+async def test_whoever_holds_nothing_renews_nothing(homeserver: LocalHomeserver, database: HomeserverDatabase) -> None:
+    """The locks of other processes are theirs to renew."""
+    with homeserver._context():
+        async with database.lock(ANN):
+            age(homeserver, ANN, LEASE_S + 1)
+            await HomeserverDatabase(homeserver.hs, fold, shared=True)._locks.renew()
+            await database.tidy()
+        assert rows(homeserver) == []
