@@ -215,7 +215,7 @@ class Chaos:
         victims = (self._cluster.workers["w1"], self._cluster.main)
         last = time.monotonic()
         while time.monotonic() < until:
-            await task.deferLater(reactor, SAMPLED_EVERY_S)  # type: ignore[arg-type]
+            await task.deferLater(reactor, SAMPLED_EVERY_S)
             self.memory.append(spared.memory_info().rss / 2**20)
             if time.monotonic() - last > self._every_s:
                 last = time.monotonic()
@@ -279,7 +279,7 @@ async def _judge(cluster: Cluster, providers: Sequence[Provider], chaos: Chaos) 
     )
     give_up = time.monotonic() + SETTLED_WITHIN_S
     while (unfinished := cluster.rows(left)) and time.monotonic() < give_up:
-        await task.deferLater(reactor, 1)  # type: ignore[arg-type]
+        await task.deferLater(reactor, 1)
     there = await _everybody(Scim(cluster.workers["w1"].url, CLIENTS[0], STABLE))
     there.pop(MODEL_PERSON.user_id)
     expected = {e.who.user_id: e for provider in providers for e in provider.people if e.exists}

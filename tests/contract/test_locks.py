@@ -11,7 +11,6 @@ from synapse.logging.context import PreserveLoggingContext, make_deferred_yielda
 from twisted.internet.defer import Deferred
 
 from synapse_scim.accounts import Unavailable
-from synapse_scim.homeserver import locks
 from synapse_scim.homeserver.database import HomeserverDatabase
 from synapse_scim.homeserver.locks import LEASE_S
 from synapse_scim.mapping.identifiers import fold
@@ -35,7 +34,7 @@ def now(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
     """What is added to the time of this process, but not to that of the database."""
     ahead = [0.0]
     monotonic = time.monotonic
-    monkeypatch.setattr(locks.time, "monotonic", lambda: monotonic() + ahead[0])
+    monkeypatch.setattr(time, "monotonic", lambda: monotonic() + ahead[0])
     yield ahead
     monkeypatch.undo()
 
