@@ -160,7 +160,12 @@ def build(
         ),
         leavers=leavers,
         photos=photos,
-        search=Search(database=database, renderer=Renderer(reader=reader, users=users), columns=columns, model=model),
+        search=Search(
+            database=database,
+            renderer=Renderer(database=database, reader=reader, users=users),
+            columns=columns,
+            model=model,
+        ),
     )
     service = Service(description, config, model=model, secret=_cursor_secret(config, settings.macaroon_secret(hs)))
     maintenance = Maintenance(

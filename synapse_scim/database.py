@@ -50,11 +50,10 @@ class Database(Protocol):
     def folded(self, expression: str) -> str:
         """Return the SQL that folds a text expression as comparisons without case do, beyond ASCII too."""
 
-    def prepare_search(self, txn: Transaction, *, reads_all: bool) -> None:
-        """Make a transaction ready for a statement that is long and finds little.
+    def planning(self, *, reads_all: bool) -> str:
+        """Return what to put before the text of a statement that is long and finds little.
 
         Args:
-            txn: The transaction.
             reads_all: Whether the statement may have to look at every account.
         """
 

@@ -67,14 +67,15 @@ class HomeserverDatabase:
         collated = f'({expression}) COLLATE "{self._collation}"' if self._collation else expression
         return f'(normalize(lower(normalize({collated}))) COLLATE "C")'
 
-    def prepare_search(self, txn: Transaction, *, reads_all: bool) -> None:
+    def planning(self, *, reads_all: bool) -> str:
         """Keep PostgreSQL from what does not pay for a few accounts.
 
         To compile the statement takes longer than to run it; and a merge of accounts and records, where that is not to
         be read anyway, reads all records up to those of the page.
         """
-        if self.is_postgresql:
-            txn.execute("SET LOCAL jit = off" if reads_all else "SET LOCAL jit = off; SET LOCAL enable_mergejoin = off")
+        if not self.is_postgresql:
+            return ""
+        return "SET LOCAL jit = off; " + ("" if reads_all else "SET LOCAL enable_mergejoin = off; ")
 
     async def run(
         self, name: str, function: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs

@@ -58,8 +58,8 @@ class FilterCompiler(FilterVisitor[Sql]):
         self._filter = scim_filter if scim_filter.model is model else ScimFilter[model](scim_filter.ast)  # type: ignore[valid-type]
         self._columns = columns
 
-    def compile(self) -> Sql:
-        """Return the condition that an account must meet.
+    def compile(self) -> tuple[Sql, bool]:
+        """Return the condition that an account must meet, and whether an index finds the few that may meet it.
 
         Raises:
             InvalidFilterException: The filter asks for what cannot be searched, or for too much at once.
@@ -69,8 +69,8 @@ class FilterCompiler(FilterVisitor[Sql]):
         condition = self.visit(self._filter.ast)
         candidates = self._candidates(self._filter.ast)
         if candidates is None:
-            return condition
-        return Sql("u.name IN ({}) AND ({})").format(candidates[1], condition)
+            return condition, False
+        return Sql("u.name IN ({}) AND ({})").format(candidates[1], condition), True
 
     # -- Nodes ----------------------------------------------------------------
 

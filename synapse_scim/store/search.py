@@ -45,12 +45,15 @@ class Query:
 
     Attributes:
         matches: A query of user_id and sort_value of all accounts that match.
+        users: For a look-up by index, a query of all that the page wants to know of those accounts: the database takes
+            longer to plan a statement that asks who and then what than to run either.
         sorts: Whether sort_value orders them; else the user ID does.
         descending: Whether the order is turned round.
         filters: Whether some accounts do not match.
     """
 
     matches: Sql
+    users: Sql | None
     sorts: bool
     descending: bool
     filters: bool
@@ -116,22 +119,31 @@ class Search:
         """Compile a search."""
         visible, parameters = rights.visible_sql()
         conditions = [Sql(visible, tuple(parameters))]
+        is_lookup = False
         if request.filter is not None:
-            conditions.append(FilterCompiler(request.filter, self.model, self.columns).compile())
+            condition, is_lookup = FilterCompiler(request.filter, self.model, self.columns).compile()
+            conditions.append(condition)
         binding = request.sort_binding(self.model)
         value = self._sort_value(binding) if binding is not None else Sql("NULL")
         text = value.text + "".join(condition.text for condition in conditions)
         if request.filter is not None:
             text += IS_SHOWN
         shown, hidden = self.renderer.reader.shown_sql(IS_SHOWN if "s." in text else self._is_shown())
+        where = joined(" AND ", (Sql(shown, tuple(hidden)), *conditions))
+        matches = Sql(f"SELECT u.name AS user_id, {{}} AS sort_value FROM users u{self.columns.joins(text)} WHERE {{}}")
         return Query(
-            matches=Sql(
-                f"SELECT u.name AS user_id, {{}} AS sort_value FROM users u{self.columns.joins(text)} WHERE {{}}"
-            ).format(value, joined(" AND ", (Sql(shown, tuple(hidden)), *conditions))),
+            matches=matches.format(value, where),
+            users=self._users_of(where) if is_lookup and binding is None else None,
             sorts=binding is not None,
             descending=binding is not None and request.sort_order == SearchRequest.SortOrder.descending,
             filters=request.filter is not None,
         )
+
+    def _users_of(self, where: Sql) -> Sql:
+        """Return the query of everything about the few accounts that meet a condition."""
+        columns = self.renderer.columns
+        joins = self.columns.joins(columns + where.text)
+        return Sql(f"SELECT NULL, {columns} FROM users u{joins} WHERE {{}} ORDER BY u.name").format(where)
 
     def _is_shown(self) -> str:
         """Return the SQL of whether SCIM lets an account be seen, without joining its record, for counting them all.
@@ -175,14 +187,14 @@ class Search:
     # -- Pages ----------------------------------------------------------------
 
     def _page_by_index(self, txn: Transaction, query: Query, request: SearchRequest[Any]) -> Page:
-        self.database.prepare_search(txn, reads_all=query.filters)
         offset = min(request.start_index_0 or 0, _LAST_INDEX)
         found = self._fetch(txn, query, None, backwards=False, limit=request.count, offset=offset)
         whole = request.count is None or len(found) < request.count
         if whole and (found or offset == 0):
             total = offset + len(found)
         else:
-            txn.execute(f"SELECT COUNT(*) FROM ({query.matches.text}) m", query.matches.parameters)
+            planning = self.database.planning(reads_all=query.filters)
+            txn.execute(f"{planning}SELECT COUNT(*) FROM ({query.matches.text}) m", query.matches.parameters)
             row = txn.fetchone()
             total = row[0] if row else 0
         return Page(total=total, users=self._users(txn, found))
@@ -190,7 +202,6 @@ class Search:
     def _page_by_cursor(self, txn: Transaction, query: Query, where: _Position | None, count: int | None) -> Page:
         if count == 0:
             return Page(total=None, users=[])
-        self.database.prepare_search(txn, reads_all=query.filters)
         backwards = where is not None and where.backwards
         limit = None if count is None else count + 1
         beyond = query.beyond(where.key, backwards=backwards) if where else None
@@ -208,26 +219,47 @@ class Search:
             previous=_Position(key=_key(found[0]), backwards=True).write() if has_previous else None,
         )
 
-    @staticmethod
     def _fetch(
-        txn: Transaction, query: Query, beyond: Sql | None, *, backwards: bool, limit: int | None, offset: int = 0
+        self,
+        txn: Transaction,
+        query: Query,
+        beyond: Sql | None,
+        *,
+        backwards: bool,
+        limit: int | None,
+        offset: int = 0,
     ) -> list[tuple[Any, ...]]:
+        """Return, of each account of a page, its sort value and what the renderer wants to know."""
+        if limit == 0:
+            return []
+        sql = self.page(query, beyond, backwards=backwards, limit=limit, offset=offset)
+        planning = self.database.planning(reads_all=query.filters) if query.users is None else ""
+        txn.execute(planning + sql.text, sql.parameters)
+        return txn.fetchall()
+
+    def page(
+        self, query: Query, beyond: Sql | None = None, *, backwards: bool = False, limit: int | None, offset: int = 0
+    ) -> Sql:
+        """Return the query of a page: which accounts, and then all about them, in one go."""
         bounds = Sql(
             "" if limit is None and not offset else " LIMIT ?", () if limit is None and not offset else (limit,)
         )
         if offset:
             bounds = Sql(" LIMIT ? OFFSET ?", (_LAST_INDEX if limit is None else limit, offset))
+        if query.users is not None and beyond is None:
+            return Sql("{}{}").format(query.users, bounds)
         where = Sql(" WHERE {}").format(beyond) if beyond else EMPTY
-        sql = Sql(
-            f"SELECT user_id, sort_value FROM ({{}}) m{{}} ORDER BY {query.order(backwards=backwards)}{{}}"
+        order = query.order(backwards=backwards)
+        return Sql(
+            f"SELECT f.sort_value, {self.renderer.columns}"
+            f" FROM (SELECT user_id, sort_value FROM ({{}}) m{{}} ORDER BY {order}{{}}) f"
+            f" JOIN users u ON u.name = f.user_id{self.renderer.joins} ORDER BY {order.replace('user_id', 'f.user_id')}"
         ).format(query.matches, where, bounds)
-        txn.execute(sql.text, sql.parameters)
-        return txn.fetchall()
 
     def _users(self, txn: Transaction, found: Sequence[tuple[Any, ...]]) -> list[Rendered]:
-        """Read the Users of a page, in its order, as JSON: here, where the reactor need not wait for that."""
-        users = self.renderer.read(txn, [row[0] for row in found])
-        return [users[row[0]] for row in found]
+        """Return the Users of a page, in its order, as JSON: here, where the reactor need not wait for that."""
+        users = self.renderer.read(txn, [row[1:] for row in found])
+        return [users[row[1]] for row in found]
 
 
 @attrs.frozen(kw_only=True)
@@ -252,4 +284,4 @@ class _Position:
 
 
 def _key(row: Sequence[Any]) -> tuple[Any, str]:
-    return row[1], row[0]
+    return row[0], row[1]

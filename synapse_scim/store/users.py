@@ -160,15 +160,15 @@ class UserStorage(AsyncScimStorage):
             NotFoundException: There is none.
         """
 
-        def read(txn: Transaction) -> dict[str, Rendered]:
-            return self._store.search.renderer.read(txn, [resource_id], visible=self._rights.visible_sql())
+        def read(txn: Transaction) -> Rendered | None:
+            return self._store.search.renderer.one(txn, resource_id, self._rights.visible_sql())
 
         with scim_errors():
             self._check_id(resource_id)
             found = await self._store.database.run("synapse_scim_read", read)
-            if resource_id not in found:
+            if found is None:
                 raise AccountNotFound("There is no such user")
-        return found[resource_id]
+        return found
 
     async def search(
         self,
