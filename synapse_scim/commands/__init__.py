@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import click
 
+from synapse_scim.commands.export import export
 from synapse_scim.commands.guard import guard
+from synapse_scim.commands.transfer import drift, import_, plan
 
 
 @click.group()
@@ -12,4 +14,5 @@ def main() -> None:
     """Care for SCIM on a Synapse homeserver."""
 
 
-main.add_command(guard)
+for _command in (drift, export, guard, import_, plan):
+    main.add_command(_command)
