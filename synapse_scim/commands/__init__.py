@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from synapse_scim.commands.check import check
 from synapse_scim.commands.export import export
 from synapse_scim.commands.guard import guard
 from synapse_scim.commands.transfer import drift, import_, plan
@@ -14,5 +15,5 @@ def main() -> None:
     """Care for SCIM on a Synapse homeserver."""
 
 
-for _command in (drift, export, guard, import_, plan):
+for _command in (check, drift, export, guard, import_, plan):
     main.add_command(_command)
