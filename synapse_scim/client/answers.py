@@ -51,8 +51,8 @@ def misdirected(answer: httpx2.Response) -> str:
         )
     kind = answer.headers.get("Content-Type", "nothing").partition(";")[0]
     return (
-        f"what answers at {url} is not SCIM (HTTP {answer.status_code}, {kind}): it is another server, or the reverse"
-        " proxy does not pass this path on to Synapse"
+        f"what answers at {url} is not SCIM (HTTP {answer.status_code}, {kind}): it is another server, the reverse proxy"
+        " does not pass this path on to Synapse, or Synapse runs without the module"
     )
 
 

@@ -7,7 +7,7 @@ import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 import attrs
 import ijson
@@ -69,11 +69,13 @@ class _Text:
     Attributes:
         head: How it begins.
         file: Its bytes, from behind the byte order mark on.
+        encoding: How the text is encoded.
     """
 
     def __init__(self, file: io.BufferedReader, encoding: str) -> None:
         self.file = file
-        self._encoding = encoding
+        self.encoding = encoding
+        self._decoder = codecs.getincrementaldecoder(encoding)()
         self.head = file.peek(_HEAD)[:_HEAD]
         if self.head.startswith(_WIDE):
             raise Trouble("The file is in UTF-16 or UTF-32. Save it in UTF-8")
@@ -90,18 +92,16 @@ class _Text:
             if len(line) == _LONGEST_LINE:
                 raise Trouble(f"Line {number} is longer than 16 MiB: this is no file with a person on each line")
             try:
-                yield line.decode(self._encoding)
+                yield line.decode(self.encoding)
             except UnicodeDecodeError as error:
                 raise Trouble(
-                    f"Line {number} is not in {self._encoding} (byte {error.start + 1} of the line). If the file comes"
+                    f"Line {number} is not in {self.encoding} (byte {error.start + 1} of the line). If the file comes"
                     " from a program that writes another encoding, name it: --encoding latin-1"
                 ) from None
 
-    def recoded(self) -> IO[bytes]:
-        """Return the bytes in UTF-8, for a reader of JSON."""
-        if codecs.lookup(self._encoding).name == "utf-8":
-            return self.file
-        return codecs.EncodedFile(self.file, "utf-8", self._encoding)  # type: ignore[return-value]
+    def read(self, size: int) -> bytes:
+        """Return the next bytes, in UTF-8: this is what a reader of JSON asks for."""
+        return self._decoder.decode(self.file.read(size)).encode()
 
 
 def _people(text: _Text, file_format: Format | None) -> Iterator[Person]:
@@ -114,8 +114,8 @@ def _people(text: _Text, file_format: Format | None) -> Iterator[Person]:
         case "jsonl":
             for number, line in enumerate(text.lines(), start=1):
                 if line.strip():
-                    yield Person(place=f"line {number}", said=_json(line))
-        case "list":
+                    yield Person(place=f"line {number}", said=_json(line.rstrip()))
+        case _:
             yield from _listed(text)
 
 
@@ -139,14 +139,11 @@ def _json(line: str) -> Any | InvalidPerson:
 def _listed(text: _Text) -> Iterator[Person]:
     number = 0
     try:
-        members = ijson.items(
-            text.recoded(), "item" if text.head.startswith(b"[") else "Resources.item", use_float=True
-        )
+        members = ijson.items(text, "item" if text.head.startswith(b"[") else "Resources.item", use_float=True)
         for number, member in enumerate(members, start=1):
             yield Person(place=f"entry {number}", said=member)
-    except (ijson.JSONError, UnicodeDecodeError) as error:
-        reason = str(error).splitlines()[0]
+    except (ijson.JSONError, UnicodeDecodeError):
         raise Trouble(
-            f"Behind entry {number}, the file is no JSON in UTF-8 any more: {reason}. If it is in another encoding,"
-            " name it: --encoding latin-1"
+            f"The list breaks off, or is no JSON in {text.encoding}, somewhere behind entry {number}. If it is in"
+            " another encoding, name it: --encoding latin-1"
         ) from None

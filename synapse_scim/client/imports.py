@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from http import HTTPStatus
+from itertools import takewhile
+from threading import current_thread, main_thread
 
 import attrs
 
@@ -53,6 +57,7 @@ class Import:
         done: How many steps are done, by verdict.
         refused: What the server refused, and why.
         held_back: How many the guard keeps from leaving.
+        stopped: Somebody wants it to end after the request that is under way: what the server has begun, it finishes.
     """
 
     _ledger: Ledger
@@ -61,9 +66,10 @@ class Import:
     done: Counter[Verdict] = attrs.field(factory=Counter, init=False)
     refused: list[Step] = attrs.field(factory=list, init=False)
     held_back: int = attrs.field(default=0, init=False)
+    stopped: bool = attrs.field(default=False, init=False)
 
     def run(self, tell: Callable[[int], None]) -> None:
-        """Do what there is to do.
+        """Do what there is to do, until it is stopped.
 
         Args:
             tell: Told how many more steps are done, for a progress bar.
@@ -71,7 +77,8 @@ class Import:
         Raises:
             Trouble: The server answers no longer. What is done is done, and the next run does the rest.
         """
-        for steps in _slices(self._ledger.steps(_ORDER), self._limits):
+        slices = _slices(self._ledger.steps(_ORDER), self._limits)
+        for steps in takewhile(lambda _: not self.stopped, slices):
             going = self._without_leavers(steps) if self.held_back else steps
             for step, refusal in zip(going, self._send(going), strict=True):
                 self._note(step, refusal)
@@ -112,6 +119,31 @@ class Import:
             self.held_back += 1
         else:
             self.refused.append(attrs.evolve(step, why=f"{refusal} (HTTP {refusal.status})"))
+
+
+@contextmanager
+def stopping(importing: Import, tell: Callable[[], None]) -> Iterator[None]:
+    """Let Ctrl-C stop an import in good order, and at once if it is pressed again.
+
+    Args:
+        importing: The import that runs in the block.
+        tell: Called at the first Ctrl-C.
+    """
+
+    def stop(_number: int, _frame: object) -> None:
+        importing.stopped = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        tell()
+
+    if current_thread() is not main_thread():
+        # Signals are for the main thread alone.
+        yield
+        return
+    former = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, former)
 
 
 def _slices(steps: Iterable[Step], limits: Limits) -> Iterator[list[Step]]:

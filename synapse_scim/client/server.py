@@ -116,7 +116,7 @@ class Server:
         try:
             return self._client.request(method, url, **options)
         except (httpx2.RequestError, httpx2.InvalidURL) as error:
-            raise Trouble(_sentence(answers.unreachable(error, url))) from None
+            raise Trouble(answers.unreachable(error, url)) from None
 
     def request(self, operation: Operation, params: Mapping[str, str] | None = None) -> Any:
         """Send a request to SCIM, again for as long as the server asks to wait a little, and return the body.
@@ -131,7 +131,7 @@ class Server:
                 operation.method, self.url + operation.path, params=params, json=operation.data, headers=headers
             )
             if not answers.is_scim(answer):
-                raise Trouble(_sentence(answers.misdirected(answer)))
+                raise Trouble(answers.misdirected(answer))
             if answer.is_success:
                 return None if answer.status_code == HTTPStatus.NO_CONTENT else answers.json_object(answer)
             said = answers.detail(answer)
@@ -208,7 +208,3 @@ def _outcome(result: Mapping[str, Any]) -> Refused | None:
     if status < HTTPStatus.BAD_REQUEST:
         return None
     return Refused(status, str((result.get("response") or {}).get("detail") or HTTPStatus(status).phrase))
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from synapse_scim.client.files import read_people
-from synapse_scim.client.imports import Import, Limits
+from synapse_scim.client.imports import Import, Limits, stopping
 from synapse_scim.client.ledger import Ledger, Verdict
 from synapse_scim.client.plans import OffBoard, Planner, held_back, read_file, read_server
 from synapse_scim.client.server import Server
@@ -44,6 +44,10 @@ class _Screen:
 
     results: Console = attrs.field(factory=lambda: Console(soft_wrap=True, highlight=False))
     errors: Console = attrs.field(factory=lambda: Console(stderr=True, soft_wrap=True, highlight=False))
+
+    def say_that_it_stops(self) -> None:
+        """Say what comes of Ctrl-C."""
+        self.errors.print("The request that is under way is finished. Ctrl-C again ends at once.", style="yellow")
 
     @contextmanager
     def progress(self) -> Iterator[Progress]:
@@ -108,17 +112,13 @@ def import_(
             raise Trouble(f"Nothing was done: {refused} refused. Correct the file, or use --keep-going")
         importing = Import(ledger, server, Limits.of(server))
         try:
-            with screen.progress() as progress:
+            with screen.progress() as progress, stopping(importing, screen.say_that_it_stops):
                 task = progress.add_task("Importing", total=ledger.count(*_DIFFER) - refused)
                 importing.run(lambda steps: progress.advance(task, steps))
-        except (KeyboardInterrupt, Trouble) as error:
+        finally:
             _show_done(screen, ledger, importing)
-            screen.errors.print("Not everything is done. The same command goes on from here.", style="yellow")
-            if isinstance(error, Trouble):
-                raise
-            sys.exit(_INTERRUPTED)
-        _show_done(screen, ledger, importing)
-        sys.exit(1 if refused or importing.refused or importing.held_back else 0)
+        failed = refused or importing.refused or importing.held_back
+        sys.exit(_INTERRUPTED if importing.stopped else 1 if failed else 0)
 
 
 @click.command()
@@ -180,6 +180,7 @@ def _list(console: Console, ledger: Ledger, verdicts: tuple[Verdict, ...], most:
 
 def _show_done(screen: _Screen, ledger: Ledger, importing: Import) -> None:
     """Show what an import has done."""
+    planned = ledger.count(*_DIFFER[:-1])
     refused = Counter(step.verdict for step in importing.refused)
     table = Table("", "planned", "done", "refused")
     for verdict in _DIFFER[:-1]:
@@ -187,6 +188,8 @@ def _show_done(screen: _Screen, ledger: Ledger, importing: Import) -> None:
     table.add_row(Verdict.unchanged, str(ledger.count(Verdict.unchanged)), "", "")
     table.add_row("refused beforehand", str(ledger.count(Verdict.refused)), "", "")
     screen.results.print(table)
+    if sum(importing.done.values()) + len(importing.refused) + importing.held_back < planned:
+        screen.results.print("Not everything is done. The same command goes on from here.", style="yellow")
     for step in importing.refused[:_SHOWN]:
         screen.results.print(f"refused: {step}", markup=False)
     if importing.held_back:

@@ -15,6 +15,8 @@ from twisted.web.http_headers import Headers
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
+from tests.support.https import Answer
+
 _FORWARDED = "X-Forwarded-For"
 
 
@@ -44,23 +46,28 @@ class ReverseProxy(Resource):
 
     isLeaf = True
 
-    def __init__(self, habits: Habits) -> None:
-        """Start it."""
+    def __init__(self, habits: Habits, interface: str = "127.0.0.1") -> None:
+        """Start it on a free port of an interface."""
         super().__init__()  # type: ignore[no-untyped-call]
         self.habits = habits
         self.target = 0
         """The port that requests are passed on to."""
+        self.own: dict[bytes, Answer] = {}
+        """What answers in the server's place, by path."""
+        self.renames: tuple[bytes, bytes] = (b"", b"")
+        """How a path begins here, and at the server."""
         self._agent = Agent(reactor, pool=HTTPConnectionPool(reactor, persistent=False))
-        self._port = reactor.listenTCP(0, Site(self), interface="127.0.0.1")  # type: ignore[attr-defined]
+        self._port = reactor.listenTCP(0, Site(self), interface=interface)  # type: ignore[attr-defined]
 
     @property
     def url(self) -> str:
         """Its address, without a slash at its end."""
-        return f"http://127.0.0.1:{self._port.getHost().port}"
+        address = self._port.getHost()
+        return f"http://{address.host}:{address.port}"
 
     def render(self, request: Request) -> int:
         """Pass a request on, and its answer back."""
-        ensureDeferred(self._pass_on(request)).addErrback(lambda failure: request.processingFailed(failure))
+        ensureDeferred(self._pass_on(request)).addErrback(request.processingFailed)
         return NOT_DONE_YET
 
     async def stop(self) -> None:
@@ -69,6 +76,9 @@ class ReverseProxy(Resource):
 
     async def _pass_on(self, request: Request) -> None:
         habits = self.habits
+        if request.path in self.own:
+            self.own[request.path](request)
+            return
         if request.method not in habits.methods or not request.uri.startswith(habits.passes):
             request.setResponseCode(405 if request.uri.startswith(habits.passes) else 404)
             request.setHeader("Content-Type", "text/html")
@@ -83,7 +93,7 @@ class ReverseProxy(Resource):
         address = request.getClientAddress().host
         known = headers.getRawHeaders(_FORWARDED, []) if habits.appends_address else []
         headers.setRawHeaders(_FORWARDED, [", ".join([*known, address])])
-        path, mark, query = request.uri.partition(b"?")
+        path, mark, query = request.uri.replace(*self.renames, 1).partition(b"?")
         answer = await self._agent.request(
             request.method,
             f"http://127.0.0.1:{self.target}".encode()
