@@ -19,8 +19,7 @@ from twisted.internet.task import LoopingCall
 
 from benchmarks.people import ENTERPRISE, USER
 from synapse_scim.homeserver.tokens import AccessTokens
-from synapse_scim.resources.credentials import bearer_token
-from synapse_scim.subject import Credential
+from synapse_scim.resources.credentials import read_credential
 
 PATH = "/_floor"
 PROVIDER = "oidc-benchmark"
@@ -100,7 +99,7 @@ class Floor(DirectServeJsonResource):
         self._callbacks: dict[str, Any] = {}
 
     async def _async_render(self, request: SynapseRequest) -> None:
-        await self._tokens.subject(request, Credential(token=bearer_token(request)))
+        await self._tokens.subject(request, read_credential(request, ""))
         name = request.path.decode().removeprefix(PATH).strip("/").replace("-", "_")
         arguments = {key.decode(): values[0].decode() for key, values in (request.args or {}).items()}
         body = await getattr(self, f"answer_{name}")(request, **arguments)

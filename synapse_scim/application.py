@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from synapse_scim.config import DEFAULT_DOMAIN, Config, ConfigurationError
+from synapse_scim.credentials.clients import ClientTokens
 from synapse_scim.homeserver import HomeServer, settings
 from synapse_scim.homeserver.database import HomeserverDatabase
 from synapse_scim.homeserver.gateway import SynapseAccounts
@@ -121,7 +122,7 @@ def build(
     offboarding = Offboarding(
         gateway=accounts, records=records, guard=OffboardingGuard(settings=config.guard), inactive=config.inactive
     )
-    writer = Writer(database=database, gateway=accounts, records=records, offboarding=offboarding)
+    writer = Writer(database=database, gateway=accounts, reader=reader, records=records, offboarding=offboarding)
     leavers = Leavers(
         database=database,
         gateway=accounts,
@@ -187,7 +188,7 @@ def build(
     endpoint = Endpoint(
         service=service,
         handler=handler,
-        credentials=Credentials(authorities=_authorities(config, hs), address=client_address),
+        credentials=Credentials(authorities=_authorities(config, hs, accounts), address=client_address),
         listeners=client_listeners(hs),
         public_baseurl=accounts.public_baseurl,
         ready=maintenance.ready,
@@ -202,9 +203,12 @@ def build(
     )
 
 
-def _authorities(config: Config, hs: HomeServer) -> tuple[Authority, ...]:
+def _authorities(config: Config, hs: HomeServer, accounts: AccountGateway) -> tuple[Authority, ...]:
     """Return who knows the credentials that are accepted, in the order in which they are asked."""
-    return (AccessTokens(hs, config.visibility),) if config.admin_tokens else ()
+    authorities: list[Authority] = [ClientTokens(config.clients, accounts.now)]
+    if config.admin_tokens:
+        authorities.append(AccessTokens(hs, config.visibility))
+    return tuple(authorities)
 
 
 def _cursor_secret(config: Config, macaroon_secret: bytes) -> bytes:

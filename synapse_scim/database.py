@@ -65,6 +65,9 @@ class Database(Protocol):
         It may run several times, when the database asks for that: it must have no other effects.
         """
 
+    def scanning(self) -> AbstractAsyncContextManager[None]:
+        """Take a turn at reading every account, which takes long: only so many have one at a time."""
+
     def holds(self, user_id: str) -> bool:
         """Tell whether it is this process that holds the lock of an account."""
 

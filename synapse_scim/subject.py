@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Literal
 
 import attrs
 
-from synapse_scim.config import DEFAULT_DOMAIN, Adopt, Rate, Visibility
-
-
-class Scope(StrEnum):
-    """What a credential is good for."""
-
-    users_read = "users:read"
-    users_write = "users:write"
-
+from synapse_scim.config import DEFAULT_DOMAIN, Adopt, Rate, Scope, Visibility
 
 CredentialKind = Literal["access token", "client token", "basic", "jwt", "introspection"]
 """What a caller proved who they are with (SPEC: who may call)."""

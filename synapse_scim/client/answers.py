@@ -51,8 +51,8 @@ def misdirected(answer: httpx2.Response) -> str:
         )
     kind = answer.headers.get("Content-Type", "nothing").partition(";")[0]
     return (
-        f"what answers at {url} is not SCIM (HTTP {answer.status_code}, {kind}): it is another server, the reverse proxy"
-        " does not pass this path on to Synapse, or Synapse runs without the module"
+        f"what answers at {url} is not SCIM (HTTP {answer.status_code}, {kind}): it is another server, the reverse"
+        " proxy does not pass this path on to Synapse, or Synapse runs without the module"
     )
 
 
@@ -63,7 +63,7 @@ def unreachable(error: httpx2.RequestError | httpx2.InvalidURL, url: str) -> str
     certificate = _certificate_problem(error)
     if certificate is not None:
         return f"the certificate at {url} is not trusted: {certificate}"
-    return f"{url} cannot be reached: {error or type(error).__name__}"
+    return f"{url} cannot be reached: {str(error) or type(error).__name__}"
 
 
 def _certificate_problem(error: BaseException) -> str | None:

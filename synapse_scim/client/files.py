@@ -57,7 +57,7 @@ def read_people(path: Path, encoding: str, file_format: Format | None = None) ->
         Trouble: It cannot be read, or is nothing that is known here.
     """
     try:
-        with path.open("rb", buffering=1024 * 1024) as file:
+        with io.BufferedReader(path.open("rb", buffering=0)) as file:
             yield from _people(_Text(file, encoding), file_format)
     except OSError as error:
         raise Trouble(f"{path} cannot be read: {error.strerror}") from None
@@ -72,7 +72,7 @@ class _Text:
         encoding: How the text is encoded.
     """
 
-    def __init__(self, file: io.BufferedReader, encoding: str) -> None:
+    def __init__(self, file: io.BufferedReader[Any], encoding: str) -> None:
         self.file = file
         self.encoding = encoding
         self._decoder = codecs.getincrementaldecoder(encoding)()

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
 
 import attrs
 
 from synapse_scim.client.findings import Finding, bad, good
+from synapse_scim.config import ConfigurationError
+from synapse_scim.credentials.clients import ClientTokens
 from synapse_scim.database import Transaction
 from synapse_scim.homeserver.description import Description, Unusable, describe, query_offline
 from synapse_scim.store.schema import VERSION
+
+_SOON = timedelta(days=30)
 
 
 @attrs.frozen(kw_only=True)
@@ -37,6 +42,28 @@ def look_at(config_paths: Sequence[str]) -> Setup:
     )
 
 
+def look_at_owner(token: str, description: Description, now: datetime) -> Iterator[Finding]:
+    """Yield what the configuration says of the client whose token this is, if it is one's."""
+    if description.module is None:
+        return
+    try:
+        tokens = ClientTokens(description.module.clients, lambda: now)
+    except ConfigurationError as error:
+        yield bad("clients", f"'{'.'.join(error.path)}' {error}", "Correct it: Synapse does not start with it either")
+        return
+    client = tokens.owner(token)
+    if client is None:
+        return
+    about = f"client {client.name}"
+    if client.expires is not None and client.expires - now < _SOON:
+        yield bad(
+            about, f"its token expires on {client.expires}", "Make another one: synapse-scim token rotate, or token new"
+        )
+        return
+    until = client.expires or "it is taken away"
+    yield good(about, f"its token is good for {', '.join(sorted(client.scopes))}, until {until}")
+
+
 def _module(description: Description) -> Finding:
     if description.module is None:
         return bad(
@@ -48,15 +75,13 @@ def _module(description: Description) -> Finding:
 
 
 def _listeners(description: Description) -> Finding:
-    if not description.client_ports:
+    if not description.client_listeners:
         return bad(
             "listeners",
             "none of the main process serves clients, and SCIM is where clients are",
             "Have one with 'names: [client]', or send the requests to a worker that has",
         )
-    return good(
-        "listeners", f"clients, and so SCIM, are served on port {', '.join(map(str, description.client_ports))}"
-    )
+    return good("listeners", f"clients, and so SCIM, are served by {', '.join(description.client_listeners)}")
 
 
 def _database(config_paths: Sequence[str]) -> Iterator[Finding]:

@@ -7,6 +7,7 @@ import click
 from synapse_scim.commands.check import check
 from synapse_scim.commands.export import export
 from synapse_scim.commands.guard import guard
+from synapse_scim.commands.token import token
 from synapse_scim.commands.transfer import drift, import_, plan
 
 
@@ -15,5 +16,5 @@ def main() -> None:
     """Care for SCIM on a Synapse homeserver."""
 
 
-for _command in (check, drift, export, guard, import_, plan):
+for _command in (check, drift, export, guard, import_, plan, token):
     main.add_command(_command)

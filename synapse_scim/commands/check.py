@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import attrs
@@ -16,7 +17,7 @@ from synapse_scim.client.calls import call
 from synapse_scim.client.findings import Finding, bad, good, unclear
 from synapse_scim.client.reach import reach
 from synapse_scim.client.server import Server, read_token
-from synapse_scim.client.setup import look_at
+from synapse_scim.client.setup import look_at, look_at_owner
 from synapse_scim.client.trouble import Trouble
 from synapse_scim.commands.options import exposed
 from synapse_scim.homeserver.description import Description
@@ -92,6 +93,8 @@ def _outside(url: str, token_path: Path | None, description: Description | None)
             yield bad("token file", "other users can read it", f"Make a new token, and: chmod 600 {token_path}")
         else:
             yield good("token file", "other users cannot read it")
+        if description is not None:
+            yield from look_at_owner(token, description, datetime.now(UTC))
         if reached.is_scim:
             with Server(url, token) as server:
                 yield from call(server, anonymous, description)

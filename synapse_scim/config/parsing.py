@@ -12,6 +12,7 @@ import jinja2
 import phonenumbers
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from synapse_scim.config.clients import read_clients
 from synapse_scim.config.schema import ConfigurationError, check
 from synapse_scim.config.settings import (
     DEFAULT_DOMAIN,
@@ -63,6 +64,7 @@ def parse(
     if sso.get("idp_id"):
         providers.setdefault(DEFAULT_DOMAIN, sso["idp_id"])
     made: dict[str, Any] = {
+        "clients": read_clients(values),
         "localpart": _template(values, "localpart"),
         "display_name": _template(values, "display_name"),
         "protected": tuple(_pattern(pattern, index) for index, pattern in enumerate(values.get("protected", []))),

@@ -8,6 +8,8 @@ from typing import Any, cast
 
 import jsonschema
 
+from synapse_scim.config.settings import Scope
+
 
 class ConfigurationError(Exception):
     """A setting is wrong. Neither the message nor the path shows a value, since a value may be a secret.
@@ -34,17 +36,38 @@ _NUMBER = {"type": "integer", "minimum": 0}
 _SIZE = {"type": ["integer", "string"], "minimum": 1}
 _DURATION = {"type": ["integer", "string"], "minimum": 0}
 
+_VISIBILITY = {"enum": ["all", "managed", "own"]}
+_ADOPT = {"enum": ["verified", "any", "never"]}
+_SCOPES = {"type": "array", "items": {"enum": [scope.value for scope in Scope]}, "minItems": 1}
+_RATE = _section(per_second={"type": "number", "exclusiveMinimum": 0}, burst_count=_COUNT)
+
+_CLIENT = _section(
+    name=_TEXT,
+    scopes=_SCOPES,
+    token_paths={"type": "array", "items": _TEXT},
+    token_sha256={"type": "array", "items": _TEXT},
+    # YAML has times, which JSON has not: `config.clients` looks at it.
+    expires={},
+    networks={"type": "array", "items": _TEXT},
+    basic=_BOOLEAN,
+    domain=_TEXT,
+    visibility=_VISIBILITY,
+    adopt=_ADOPT,
+    rate=_RATE,
+) | {"required": ["name"]}
+
 SCHEMA: Mapping[str, Any] = _section(
     stable_prefix=_BOOLEAN,
     unstable_prefix=_BOOLEAN,
     read_only=_BOOLEAN,
     admin_tokens=_BOOLEAN,
+    clients={"type": "array", "items": _CLIENT},
     localpart=_TEXT_OR_NULL,
     localpart_taken={"enum": ["number", "refuse"]},
     display_name=_TEXT_OR_NULL,
     threepids=_section(email=_BOOLEAN, msisdn=_BOOLEAN, phone_region=_TEXT_OR_NULL),
-    visibility={"enum": ["all", "managed", "own"]},
-    adopt={"enum": ["verified", "any", "never"]},
+    visibility=_VISIBILITY,
+    adopt=_ADOPT,
     protected={"type": "array", "items": _TEXT},
     sso=_section(idp_id=_TEXT_OR_NULL, domains={"type": "object", "additionalProperties": _TEXT}),
     password=_section(end_sessions=_BOOLEAN),
@@ -79,6 +102,7 @@ _TYPES = {
     "array": "a list",
     "boolean": "true or false",
     "integer": "a whole number",
+    "number": "a number",
     "null": "null",
     "object": "a mapping of keys to values",
     "string": "a string",
@@ -97,12 +121,18 @@ def _explained(error: jsonschema.ValidationError) -> ConfigurationError:
             close = difflib.get_close_matches(unknown, known, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else f"; known here are {', '.join(sorted(known))}"
             return ConfigurationError((*path, unknown), f"is not a setting that this version knows{hint}")
+        case "required":
+            missing = next(key for key in rule if key not in cast("Mapping[str, Any]", error.instance))
+            return ConfigurationError((*path, missing), "must be given")
         case "type":
             names = [rule] if isinstance(rule, str) else rule
-            return ConfigurationError(path, f"must be {' or '.join(_TYPES[name] for name in names)}")
+            problem = f"must be {' or '.join(_TYPES[name] for name in names)}"
         case "enum":
-            return ConfigurationError(path, f"must be one of {', '.join(rule)}")
+            problem = f"must be one of {', '.join(rule)}"
         case "minimum":
-            return ConfigurationError(path, f"must be at least {rule}")
+            problem = f"must be at least {rule}"
+        case "exclusiveMinimum":
+            problem = f"must be more than {rule}"
         case _:
-            return ConfigurationError(path, "must not be empty")
+            problem = "must not be empty"
+    return ConfigurationError(path, problem)

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
+from enum import StrEnum
+from ipaddress import IPv4Network, IPv6Network
 from typing import Literal
 
 import attrs
 import jinja2
 
 Adopt = Literal["verified", "any", "never"]
+Network = IPv4Network | IPv6Network
 Visibility = Literal["all", "managed", "own"]
 
 DEFAULT_DOMAIN = "default"
 """The provisioning domain of clients that name none."""
+
+
+class Scope(StrEnum):
+    """What a credential is good for."""
+
+    users_read = "users:read"
+    users_write = "users:write"
 
 
 @attrs.frozen(kw_only=True)
@@ -123,6 +133,37 @@ class Rate:
 
 
 @attrs.frozen(kw_only=True)
+class Client:
+    """An identity provider with tokens of its own, which are good for SCIM alone.
+
+    Attributes:
+        name: How logs, metrics and the audit name it, and its user name in HTTP Basic.
+        scopes: What its tokens are good for.
+        token_paths: Files with a token each.
+        token_sha256: SHA-256 digests of tokens.
+        expires: When its tokens end; `None` never.
+        networks: Where it may call from; none is everywhere.
+        basic: Whether it may also send name and token as HTTP Basic.
+        domain: Its provisioning domain.
+        visibility: Which accounts it sees.
+        adopt: Which accounts that SCIM did not make it may take over.
+        rate: How often it may ask.
+    """
+
+    name: str
+    scopes: frozenset[Scope] = frozenset(Scope)
+    token_paths: tuple[str, ...] = ()
+    token_sha256: tuple[bytes, ...] = attrs.field(default=(), repr=False)
+    expires: datetime | None = None
+    networks: tuple[Network, ...] = ()
+    basic: bool = False
+    domain: str = DEFAULT_DOMAIN
+    visibility: Visibility = "all"
+    adopt: Adopt = "verified"
+    rate: Rate = attrs.field(factory=Rate)
+
+
+@attrs.frozen(kw_only=True)
 class Config:
     """The settings, checked and with their defaults; `docs/configuration.md` describes each."""
 
@@ -130,6 +171,7 @@ class Config:
     unstable_prefix: bool = True
     read_only: bool = False
     admin_tokens: bool = True
+    clients: tuple[Client, ...] = ()
     localpart: jinja2.Template | None = None
     localpart_taken: Literal["number", "refuse"] = "number"
     display_name: jinja2.Template | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, closing
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from synapse.storage.database import LoggingDatabaseConnection, LoggingTransaction
@@ -21,9 +21,15 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
+_QUEUE = "_synapse_scim_queue"
+"""The attribute of a homeserver that holds the queue."""
+
 _LOCK = "scim_user"
 _LOCK_WAIT_S = 30.0
 _LOCK_POLL_S = (0.01, 0.25)
+
+_MOST_SCANS = 2
+"""Of the ten connections, and threads, that a homeserver has by default."""
 
 _USER_ID_INDEX = "synapse_scim_users_lower_name"
 
@@ -35,19 +41,30 @@ with ICU, as all distributions' are, or are of version 17 and later. Synapse's d
 class HomeserverDatabase:
     """Runs transactions on the homeserver's database."""
 
-    def __init__(self, hs: HomeServer, fold: Callable[[str], str], *, lock_wait_s: float = _LOCK_WAIT_S) -> None:
+    def __init__(
+        self,
+        hs: HomeServer,
+        fold: Callable[[str], str],
+        *,
+        shared: bool | None = None,
+        lock_wait_s: float = _LOCK_WAIT_S,
+    ) -> None:
         """Use the homeserver's main database.
 
         Args:
             hs: The homeserver.
             fold: What a text becomes where case does not count.
+            shared: Whether other processes write to it; by default, whether this homeserver has others at all.
             lock_wait_s: For how many seconds to wait when another process holds a lock.
         """
         self._lock_wait_s = lock_wait_s
         self._clock = hs.get_clock()
         self._store = hs.get_datastores().main
         self._pool = self._store.db_pool
-        self._queue = Linearizer(name="synapse_scim", clock=self._clock)
+        # Without Redis, Synapse has one process.
+        self._shared = hs.config.redis.redis_enabled if shared is None else shared
+        self._queue = _queue_of(hs)
+        self._scans = Linearizer(name="synapse_scim_scans", clock=self._clock, max_count=_MOST_SCANS)
         self._fold = fold
         self._collation: str | None = None
         self._held: set[str] = set()
@@ -117,6 +134,10 @@ class HomeserverDatabase:
         if not self.is_postgresql:
             connection.commit()
 
+    def scanning(self) -> AbstractAsyncContextManager[None]:
+        """Take a turn at reading every account. The homeserver's other work needs threads and connections as well."""
+        return self._scans.queue("")
+
     def holds(self, user_id: str) -> bool:
         """Tell whether this process holds the lock of an account."""
         return user_id in self._held
@@ -130,23 +151,40 @@ class HomeserverDatabase:
         Raises:
             Unavailable: Another process held it for too long.
         """
-        async with self._queue.queue(user_id):
-            deadline = self._clock.time() + self._lock_wait_s
-            pause, longest = _LOCK_POLL_S
-            while (lock := await self._store.try_acquire_lock(_LOCK, user_id)) is None:
-                if self._clock.time() > deadline:
-                    raise Unavailable(f"The account {user_id} is being changed by somebody else; try again later")
-                await self._clock.sleep(Duration(seconds=pause * random.uniform(0.5, 1.0)))  # noqa: S311 - no secret
-                pause = min(2 * pause, longest)
-            async with lock:
-                self._held.add(user_id)
-                try:
-                    yield
-                finally:
-                    self._held.discard(user_id)
+        async with self._queue.queue(user_id), self._lock_among_all(user_id):
+            self._held.add(user_id)
+            try:
+                yield
+            finally:
+                self._held.discard(user_id)
+
+    @asynccontextmanager
+    async def _lock_among_all(self, user_id: str) -> AsyncIterator[None]:
+        """Hold Synapse's lock of an account, if there are other processes that could."""
+        if not self._shared:
+            yield
+            return
+        deadline = self._clock.time() + self._lock_wait_s
+        pause, longest = _LOCK_POLL_S
+        while (lock := await self._store.try_acquire_lock(_LOCK, user_id)) is None:
+            if self._clock.time() > deadline:
+                raise Unavailable(f"The account {user_id} is being changed by somebody else; try again later")
+            await self._clock.sleep(Duration(seconds=pause * random.uniform(0.5, 1.0)))  # noqa: S311 - no secret
+            pause = min(2 * pause, longest)
+        async with lock:
+            yield
 
     def _fold_or_null(self, text: Any) -> Any:
         return self._fold(text) if isinstance(text, str) else text
+
+
+def _queue_of(hs: HomeServer) -> Linearizer:
+    """Return the queue of those who write to an account, the same for all instances of the module in a process."""
+    queue: Linearizer | None = getattr(hs, _QUEUE, None)
+    if queue is None:
+        queue = Linearizer(name="synapse_scim", clock=hs.get_clock())
+        setattr(hs, _QUEUE, queue)
+    return queue
 
 
 def _best_collation(txn: Transaction) -> str | None:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import attrs
 from synapse.config._base import ConfigError, format_config_error
-from synapse.config.homeserver import HomeServerConfig
 from synapse.storage.engines import create_engine
 
 from synapse_scim.config import Config
 from synapse_scim.database import Transaction
-from synapse_scim.homeserver.offline import run_offline
+from synapse_scim.homeserver.offline import load, run_offline
 
 T = TypeVar("T")
 
@@ -30,14 +29,14 @@ class Description:
         server_name: Its name.
         public_baseurl: Where clients reach it, with a slash at its end.
         module: The module's configuration; `None` if the module is not loaded.
-        client_ports: Where its main process serves clients.
+        client_listeners: The listeners of its main process that serve clients, by tag or port.
         trusts_proxy: Whether one of these believes `X-Forwarded-For`.
     """
 
     server_name: str
     public_baseurl: str
     module: Config | None
-    client_ports: tuple[int, ...]
+    client_listeners: tuple[str, ...]
     trusts_proxy: bool
 
 
@@ -48,21 +47,22 @@ def describe(config_paths: Sequence[str]) -> Description:
         Unusable: Synapse, or the module, refuses them.
     """
     try:
-        config = _load(config_paths)
+        config = load(config_paths)
     except ConfigError as error:
         raise Unusable("".join(format_config_error(error))) from None
-    listeners = [
-        listener
+    listeners = {
+        listener.get_site_tag(): listener.http_options
         for listener in config.server.listeners
         if listener.http_options is not None
         and any("client" in resource.names for resource in listener.http_options.resources)
-    ]
+    }
+    modules: list[tuple[type, Any]] = config.modules.loaded_modules
     return Description(
         server_name=config.server.server_name,
         public_baseurl=config.server.public_baseurl,
-        module=next((module for _, module in config.modules.loaded_modules if isinstance(module, Config)), None),
-        client_ports=tuple(listener.port for listener in listeners),
-        trusts_proxy=any(listener.http_options.x_forwarded for listener in listeners),
+        module=next((module for _, module in modules if isinstance(module, Config)), None),
+        client_listeners=tuple(listeners),
+        trusts_proxy=any(options.x_forwarded for options in listeners.values()),
     )
 
 
@@ -72,7 +72,7 @@ def query_offline(config_paths: Sequence[str], function: Callable[[Transaction],
     Raises:
         Unusable: There is no such database, or it has not what the function asks for.
     """
-    database = _load(config_paths).database.get_single_database().config
+    database = load(config_paths).database.get_single_database().config
     engine = create_engine(database)
     path = database["args"].get("database", "")
     if database["name"] == "sqlite3" and not Path(path).is_file():
@@ -82,8 +82,3 @@ def query_offline(config_paths: Sequence[str], function: Callable[[Transaction],
         return run_offline(config_paths, "synapse_scim_check", function)
     except engine.module.Error as error:
         raise Unusable(str(error).strip().partition("\n")[0]) from None
-
-
-def _load(config_paths: Sequence[str]) -> HomeServerConfig:
-    arguments = [argument for path in config_paths for argument in ("--config-path", path)]
-    return HomeServerConfig.load_config("synapse-scim", arguments)

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 FORWARDED = "X-Forwarded-For"
 """The header in which proxies write for whom they ask."""
 
+_HOST = re.compile(r"\[(?P<v6>[^]]*)\](?::\d+)?|(?P<v4>[\d.]+):\d+")
+"""An address with what some proxies write around it: brackets, and the port of the connection."""
+
 Serve = Callable[["SynapseRequest"], Awaitable[None]]
 Register = Callable[["HttpServer"], None]
 
@@ -80,7 +83,9 @@ def client_address(request: SynapseRequest) -> str:
     wrote: Synapse takes the first one, which is the caller's word.
     """
     if isinstance(request, XForwardedForRequest) and (headers := request.requestHeaders.getRawHeaders(FORWARDED)):
-        return headers[-1].split(",")[-1].strip()
+        entry = headers[-1].split(",")[-1].strip()
+        host = _HOST.fullmatch(entry)
+        return entry if host is None else host["v6"] or host["v4"]
     return getattr(Request.getClientAddress(request), "host", "")
 
 

@@ -37,11 +37,13 @@ class Handler(AsyncScimHandler):
     async def create(self, request: ScimRequest) -> ScimResponse:
         """Create a User; the library does not look whether the client wants it whole."""
         with self.service.provider:
-            resource_type = self.service.resource_type_at(str(self.service.route(request, Operation.create).endpoint))
+            target = self.service.route(request, Operation.create)
+            resource_type = self.service.resource_type_at(str(target.endpoint))
+            self.service.authorize(request, target, resource_type)
             parameters = self.service.read_response_parameters(resource_type, request.query)
-            response = await super().create(request)
-            self.service.selected(response, self.service.get_model(resource_type), parameters)
-        return response
+            resource = self.service.read_creation(resource_type, request.body, request.header("Content-Type"))
+            user = await self.storage.created(resource)
+            return self.service.created_response(request.base_url, user, parameters)
 
     async def query(self, request: ScimRequest) -> ScimResponse:
         """Read a User. The library makes a model of it, copies and dumps it, which takes longer than all the rest."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, cast
 
 from scim2_models import (
-    AuthenticationScheme,
     Bulk,
     ChangePassword,
     ETag,
@@ -13,7 +12,6 @@ from scim2_models import (
     Pagination,
     Patch,
     Path,
-    Reference,
     Resource,
     ResourceType,
     SCIMException,
@@ -25,6 +23,7 @@ from scim2_models import (
 
 from synapse_scim.config import Config
 from synapse_scim.mapping.schema import EnterpriseUser, MatrixUser, user_model
+from synapse_scim.protocol.schemes import authentication_schemes
 
 CURSOR_TIMEOUT_S = 24 * 60 * 60
 """How long a cursor can be used, at least (RFC 9865 §4)."""
@@ -88,16 +87,5 @@ def _capabilities(config: Config, *, passwords: bool) -> ServiceProviderConfig:
             max_page_size=limits.page_size,
             cursor_timeout=CURSOR_TIMEOUT_S,
         ),
-        authentication_schemes=[
-            AuthenticationScheme(
-                type=AuthenticationScheme.Type.oauthbearertoken,
-                name="Bearer token",
-                description="An access token of a server administrator of this Matrix homeserver",
-                spec_uri=Reference("https://www.rfc-editor.org/info/rfc6750"),
-                documentation_uri=Reference("https://spec.matrix.org/latest/client-server-api/#using-access-tokens"),
-                primary=True,
-            )
-        ]
-        if config.admin_tokens
-        else [],
+        authentication_schemes=authentication_schemes(config),
     )

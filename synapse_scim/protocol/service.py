@@ -38,15 +38,15 @@ from scim2_server.routing import Operation, Target, match
 from scim2_server.service import ModelT, ScimService, scim_exception_of
 from scim2_server.storage import SearchPage
 
-from synapse_scim.config import Config
+from synapse_scim.config import Config, Scope
 from synapse_scim.mapping.identifiers import quoted_id
 from synapse_scim.mapping.rendering import Rendered
 from synapse_scim.mapping.schema import MATRIX_SCHEMA
 from synapse_scim.protocol import dialects, payload
 from synapse_scim.protocol.presentation import Presenter, cut, shown
 from synapse_scim.store.errors import LaterException
-from synapse_scim.store.users import StoredUsers
-from synapse_scim.subject import Scope, Subject
+from synapse_scim.store.rendering import StoredUsers
+from synapse_scim.subject import Subject
 from synapse_scim.text import text_problem
 
 logger = logging.getLogger(__name__)
@@ -182,14 +182,6 @@ class Service(ScimService):
                 payload = {**payload, name: dialects.authentik_filter(value)}
         return super().read_search(resource_types, payload)
 
-    def selected(self, response: ScimResponse, model: type[Resource[Any]], parameters: ResponseParameters[Any]) -> None:
-        """Cut an answer to a creation down to the attributes that were asked for (RFC 7644 §3.9)."""
-        if parameters.attributes or parameters.excluded_attributes:
-            created = model.model_validate(response.body)
-            response.body = created.model_dump(
-                scim_ctx=Context.RESOURCE_CREATION_RESPONSE, response_parameters=parameters
-            )
-
     # -- Locations ------------------------------------------------------------
 
     def resource_location(self, base_url: str, resource_type: ResourceType, resource_id: str) -> str:
@@ -259,9 +251,22 @@ class Service(ScimService):
         """Return the response to the read of a User as JSON: what `query_response` does with a model."""
         if not conditions.check(user.version, "GET"):
             return ScimResponse(HTTPStatus.NOT_MODIFIED, None, {"ETag": user.version})
+        return self._whole_response(base_url, user, response_parameters, HTTPStatus.OK)
+
+    def created_response(
+        self, base_url: str, user: Rendered, response_parameters: ResponseParameters[Any]
+    ) -> ScimResponse:
+        """Return the response to a creation (RFC 7644 §3.3), with the attributes that were asked for (§3.9)."""
+        response = self._whole_response(base_url, user, response_parameters, HTTPStatus.CREATED)
+        response.headers["Location"] = response.headers["Content-Location"]
+        return response
+
+    def _whole_response(
+        self, base_url: str, user: Rendered, response_parameters: ResponseParameters[Any], status: HTTPStatus
+    ) -> ScimResponse:
         located = json.loads(user.located(base_url))
         return ScimResponse(
-            HTTPStatus.OK,
+            status,
             cut(located, self._presenter.mask(response_parameters)),
             {"Content-Location": located["meta"]["location"], "ETag": user.version},
         )

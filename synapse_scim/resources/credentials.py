@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -37,16 +39,18 @@ class Credentials:
     address: Callable[[SynapseRequest], str]
 
     async def subject(self, request: SynapseRequest) -> Subject:
-        """Return who makes a request.
+        """Return who makes a request, whom Synapse's access log then names.
 
         Raises:
             UnauthorizedException: Nobody that is known.
             ForbiddenException: Somebody who may not.
         """
         try:
-            credential = Credential(token=bearer_token(request), address=self.address(request))
+            credential = read_credential(request, self.address(request))
             for authority in self.authorities:
                 if subject := await authority.subject(request, credential):
+                    if request.requester is None:
+                        request.requester = f"scim:{subject.name}"
                     return subject
         except Unauthenticated as error:
             raise UnauthorizedException(detail=str(error)) from error
@@ -55,19 +59,37 @@ class Credentials:
         raise UnauthorizedException(detail="The token is not known")
 
 
-def bearer_token(request: SynapseRequest) -> str:
-    """Return the bearer token of a request (RFC 6750 §2.1).
+def read_credential(request: SynapseRequest, address: str) -> Credential:
+    """Return what a request shows to prove who makes it: a bearer token (RFC 6750 §2.1), or HTTP Basic (RFC 7617 §2).
+
+    Args:
+        request: The request.
+        address: Where it comes from.
 
     Raises:
-        Unauthenticated: There is none, or there are several.
+        Unauthenticated: There is none, there are several, or it has no such form.
     """
     if b"access_token" in {name.lower() for name in request.args or ()}:
         raise Unauthenticated("Access tokens are not accepted in the query string, where logs keep them")
     headers = request.requestHeaders.getRawHeaders(b"Authorization") or []
     if not headers:
         raise Unauthenticated("The request has no Authorization header; send 'Authorization: Bearer TOKEN'")
-    scheme, _, token = headers[0].decode("latin-1").strip().partition(" ")
-    token = token.strip()
-    if len(headers) > 1 or scheme.lower() != "bearer" or not token.isascii() or not token or " " in token:
-        raise Unauthenticated("The Authorization header must be one 'Bearer TOKEN'")
-    return token
+    scheme, _, sent = headers[0].decode("latin-1").strip().partition(" ")
+    sent = sent.strip()
+    if len(headers) == 1 and sent and sent.isascii() and " " not in sent:
+        if scheme.lower() == "bearer":
+            return Credential(token=sent, address=address)
+        if scheme.lower() == "basic":
+            name, token = _name_and_token(sent)
+            return Credential(token=token, name=name, address=address)
+    raise Unauthenticated("The Authorization header must be one 'Bearer TOKEN'")
+
+
+def _name_and_token(encoded: str) -> tuple[str, str]:
+    try:
+        name, _, token = base64.b64decode(encoded, validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError):
+        name = token = ""
+    if not token:
+        raise Unauthenticated("HTTP Basic must be 'NAME:TOKEN', in UTF-8 and base64")
+    return name, token

@@ -46,6 +46,21 @@ class Origin(Enum):
 
 
 @attrs.frozen(kw_only=True)
+class Made:
+    """The account of a new User.
+
+    Attributes:
+        user_id: Its user ID.
+        origin: Where it comes from. The caller makes an account look as wanted that is not new.
+        account: A new account, if it was seen.
+    """
+
+    user_id: str
+    origin: Origin
+    account: Account | None = None
+
+
+@attrs.frozen(kw_only=True)
 class Found:
     """What stands where a new user wants to be.
 
@@ -92,15 +107,12 @@ class Creation:
     leavers: Leavers
     photos: Photos
 
-    async def create(self, wanted: WantedUser, *, domain: str) -> tuple[str, Origin]:
+    async def create(self, wanted: WantedUser, *, domain: str) -> Made:
         """Register an account for a new user, or find the one that should be adopted.
 
         Args:
             wanted: The new user.
             domain: The provisioning domain of the client.
-
-        Returns:
-            The user ID, and where it comes from. The caller makes an account look as wanted that is not new.
 
         Raises:
             AccountError: The names are taken, or the homeserver refuses; nothing is left behind.
@@ -112,17 +124,17 @@ class Creation:
             found = await self.database.run("synapse_scim_find", self._find, wanted, domain, localpart)
             if found.half_made is not None:
                 if await self._complete(found.half_made):
-                    return found.half_made, Origin.half_made
+                    return Made(user_id=found.half_made, origin=Origin.half_made)
                 continue
             if found.deleted is not None:
-                return found.deleted, Origin.deleted
+                return Made(user_id=found.deleted, origin=Origin.deleted)
             if found.existing is not None and found.existing.record is None:
-                return found.existing.user_id, Origin.existing
+                return Made(user_id=found.existing.user_id, origin=Origin.existing)
             chosen = self._choose(localpart, found)
             if wanted.password is not None and password_hash is None:
                 password_hash = await self.gateway.hash_password(wanted.password)
             try:
-                return await self._register(chosen, wanted, domain, found.unavailable, password_hash), Origin.new
+                return await self._register(chosen, wanted, domain, found.unavailable, password_hash)
             except UserIdTaken:
                 continue
             except ThreepidTaken:
@@ -150,15 +162,15 @@ class Creation:
         domain: str,
         unavailable: frozenset[Threepid],
         password_hash: str | None,
-    ) -> str:
+    ) -> Made:
         user_id = f"@{localpart}:{self.gateway.server_name}"
         async with self.database.lock(user_id):
             wanted = await self.photos.stored(user_id, wanted, None)
             plan = self.planner.creation(wanted, domain=domain, unavailable=unavailable, now=self.gateway.now())
-            await self.writer.create(localpart, plan, password_hash)
+            account = await self.writer.create(localpart, plan, password_hash)
             if plan.fetch is not None:
                 self.photos.fetch_soon()
-        return user_id
+        return Made(user_id=user_id, origin=Origin.new, account=account)
 
     async def _complete(self, user_id: str) -> bool:
         """Wait for whoever makes an account, or complete it in their place.

@@ -7,18 +7,36 @@ since processes of the former version run beside the new ones during a rolling r
 
 from __future__ import annotations
 
+import attrs
+
 from synapse_scim.database import Database, Transaction
 
 _ADVISORY_LOCK = 0x5C1_4098
 """Any number that nobody else uses: concurrent CREATE TABLE IF NOT EXISTS fail on PostgreSQL without a lock."""
 
-_IF_NOT_EXISTS = "IF NOT EXISTS"
-"""What SQLite does not know for columns. It needs it less: one process alone has such a database."""
-
 INDEXED_LENGTH = 128
 """How much of a search value its index holds, in characters: a row of PostgreSQL's indexes has 2,704 bytes at most."""
 
-STEPS: tuple[tuple[str, ...], ...] = (
+
+@attrs.frozen
+class Column:
+    """A column that a table gets later."""
+
+    table: str
+    name: str
+
+    def add(self, txn: Transaction, *, is_postgresql: bool) -> None:
+        """Add it, unless it is there."""
+        if not is_postgresql:
+            # SQLite does not know IF NOT EXISTS for columns.
+            txn.execute("SELECT 1 FROM pragma_table_info(?) WHERE name = ?", (self.table, self.name))
+            if txn.fetchone():
+                return
+        condition = "IF NOT EXISTS " if is_postgresql else ""
+        txn.execute(f"ALTER TABLE {self.table} ADD COLUMN {condition}{self.name} TEXT")
+
+
+STEPS: tuple[tuple[str | Column, ...], ...] = (
     (
         # One row for each account that SCIM made or adopted. `state` is pending (being made), active or deleted.
         # user_name_key is the userName without case; a deleted account gives its names up, so they are NULL then.
@@ -115,7 +133,7 @@ STEPS: tuple[tuple[str, ...], ...] = (
         """,
     ),
     # What a User looks like, as far as its record says: see synapse_scim.mapping.rendering.
-    (f"ALTER TABLE synapse_scim_users ADD COLUMN {_IF_NOT_EXISTS} rendering TEXT",),
+    (Column("synapse_scim_users", "rendering"),),
 )
 """The steps from each version of the tables to the next; the first makes version 1."""
 
@@ -131,7 +149,10 @@ def _upgrade(txn: Transaction, *, is_postgresql: bool) -> int:
     found = (row[0] if row else None) or 0
     for number, statements in enumerate(STEPS[found:], start=found + 1):
         for statement in statements:
-            txn.execute(statement if is_postgresql else statement.replace(f"COLUMN {_IF_NOT_EXISTS}", "COLUMN"))
+            if isinstance(statement, Column):
+                statement.add(txn, is_postgresql=is_postgresql)
+            else:
+                txn.execute(statement)
         # A process that waited for the lock still looks at the tables as they were before: the conflict makes
         # PostgreSQL refuse this transaction, and Synapse run it again on what is there now.
         txn.execute("INSERT INTO synapse_scim_schema (version) VALUES (?) ON CONFLICT DO NOTHING", (number,))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import attrs
@@ -58,6 +59,11 @@ class Query:
     descending: bool
     filters: bool
 
+    @property
+    def reads_all(self) -> bool:
+        """Whether the database has to look at every account."""
+        return self.users is None and (self.filters or self.sorts)
+
     def order(self, *, backwards: bool) -> str:
         """Return the ORDER BY of the results: values first, then accounts without one, then by user ID."""
         direction = "DESC" if self.descending != backwards else "ASC"
@@ -110,10 +116,11 @@ class Search:
             InvalidCursorException: The position is none.
         """
         query = self.query(request, rights)
-        if request.cursor is None:
-            return await self.database.run("synapse_scim_search", self._page_by_index, query, request)
         where = _Position.read(position)
-        return await self.database.run("synapse_scim_search", self._page_by_cursor, query, where, request.count)
+        async with self.database.scanning() if query.reads_all else nullcontext():
+            if request.cursor is None:
+                return await self.database.run("synapse_scim_search", self._page_by_index, query, request)
+            return await self.database.run("synapse_scim_search", self._page_by_cursor, query, where, request.count)
 
     def query(self, request: SearchRequest[Any], rights: Rights) -> Query:
         """Compile a search."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Any, cast
@@ -34,6 +34,7 @@ from synapse_scim.store.creation import RACES_LOST, Creation, Origin, identifier
 from synapse_scim.store.errors import scim_errors
 from synapse_scim.store.leavers import Leavers
 from synapse_scim.store.photos import Photos
+from synapse_scim.store.rendering import StoredUsers
 from synapse_scim.store.rights import Rights
 from synapse_scim.store.search import Search
 from synapse_scim.store.writes import Writer
@@ -56,38 +57,6 @@ class Store:
     leavers: Leavers
     photos: Photos
     search: Search
-
-
-class StoredUsers(Sequence[Resource[Any]]):
-    """Users as JSON, which are models for whoever looks at one.
-
-    Attributes:
-        rendered: The JSON.
-    """
-
-    def __init__(self, rendered: list[Rendered], model: type[Resource[Any]]) -> None:
-        """Hold Users of a model."""
-        self.rendered = rendered
-        self._model = model
-
-    def __len__(self) -> int:
-        """Return how many there are."""
-        return len(self.rendered)
-
-    def __eq__(self, other: object) -> bool:
-        """Tell whether these are the same Users, in the same order."""
-        return isinstance(other, Sequence) and list(self) == list(other)
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __getitem__(self, index: Any) -> Any:
-        """Return a User, or a list of some, as `UserMapping.to_payload` gives them."""
-        if isinstance(index, slice):
-            return [self._resource(user) for user in self.rendered[index]]
-        return self._resource(self.rendered[index])
-
-    def _resource(self, user: Rendered) -> Resource[Any]:
-        return self._model.model_validate(user.unlocated())
 
 
 class UserStorage(AsyncScimStorage):
@@ -189,22 +158,28 @@ class UserStorage(AsyncScimStorage):
 
     async def create(self, resource_type: ResourceType, resource: Resource[Any]) -> Resource[Any]:
         """Make an account of a new User, adopt the one that the person has, or bring back the one that they had."""
+        return self._to_resource(await self._create(resource))
+
+    async def created(self, resource: Resource[Any]) -> Rendered:
+        """Create a User and return it as JSON. The library's way takes longer, since it makes a model of it again."""
+        return self._store.users.rendered(await self._create(resource))
+
+    async def _create(self, resource: Resource[Any]) -> Account:
         wanted = WantedUser.from_resource(resource)
         with scim_errors():
             for _ in range(RACES_LOST):
-                user_id, origin = await self._store.creation.create(wanted, domain=self._rights.subject.domain)
-                if origin is Origin.new:
-                    return self._to_resource(await self._account(user_id))
+                made = await self._store.creation.create(wanted, domain=self._rights.subject.domain)
+                if made.origin is Origin.new:
+                    return made.account or await self._account(made.user_id)
                 # Somebody else may have brought the account back, or adopted it, since it was found.
                 with suppress(AccountNotFound):
-                    async with self._writing(user_id, deleted=origin is Origin.deleted, seen=False) as account:
-                        if origin is not Origin.existing or account.record is None:
-                            return await self._take(account, resource_type, resource, wanted)
+                    deleted = made.origin is Origin.deleted
+                    async with self._writing(made.user_id, deleted=deleted, seen=False) as account:
+                        if made.origin is not Origin.existing or account.record is None:
+                            return await self._take(account, resource, wanted)
             raise Unavailable("The account is being changed by others again and again")
 
-    async def _take(
-        self, account: Account, resource_type: ResourceType, resource: Resource[Any], wanted: WantedUser
-    ) -> Resource[Any]:
+    async def _take(self, account: Account, resource: Resource[Any], wanted: WantedUser) -> Account:
         """Make an account that is there already the one of a new User."""
         try:
             self._rights.ensure_adoptable(account, wanted)
@@ -215,28 +190,32 @@ class UserStorage(AsyncScimStorage):
             # Whoever creates somebody wants them to be able to log in.
             cast("Any", merged).active = True
         self.remember(states_active=account.deleted or wanted.active is not None)
-        return await self.update(resource_type, merged)
+        return await self._update(account, merged)
 
     async def update(
         self, resource_type: ResourceType, resource: Resource[Any], *, expected_version: str | None = None
     ) -> Resource[Any]:
         """Make an account look like a User; an account that SCIM did not make is adopted by that."""
         async with self.writing(str(resource.id)) as account:
-            wanted = WantedUser.from_resource(
-                resource, states_active=self._states_active, removes_password=self._removes_password
-            )
             self._check_version(account, expected_version)
             with scim_errors():
-                stated = WantedUser.from_resource(self._stated) if self._stated is not None else wanted
-                self._rights.ensure_adoptable(account, stated)
-                plan = await self._plan(account, wanted)
-                if plan is not None:
-                    await self._store.writer.update(account, plan)
-                    if plan.fetch is not None:
-                        self._store.photos.fetch_soon()
-                    self._held = plan.outcome(account) or self._rights.visible(await self._read(account.user_id))
-                self._forget()
-            return self._to_resource(self._held or account)
+                return self._to_resource(await self._update(account, resource))
+
+    async def _update(self, account: Account, resource: Resource[Any]) -> Account:
+        wanted = WantedUser.from_resource(
+            resource, states_active=self._states_active, removes_password=self._removes_password
+        )
+        stated = WantedUser.from_resource(self._stated) if self._stated is not None else wanted
+        self._rights.ensure_adoptable(account, stated)
+        plan = await self._plan(account, wanted)
+        if plan is not None:
+            await self._store.writer.update(account, plan)
+            if plan.fetch is not None:
+                self._store.photos.fetch_soon()
+            account = plan.outcome(account) or self._rights.visible(await self._read(account.user_id))
+            self._held = account
+        self._forget()
+        return account
 
     async def delete(
         self, resource_type: ResourceType, resource_id: str, *, expected_version: str | None = None

@@ -44,7 +44,7 @@ from synapse_scim.steps import (
     SetProfileField,
 )
 from synapse_scim.store import journal, photo_orders
-from synapse_scim.store.accounts import ts_ms
+from synapse_scim.store.accounts import AccountReader, ts_ms
 from synapse_scim.store.departures import Departure
 from synapse_scim.store.offboarding import Offboarding
 from synapse_scim.store.records import Records
@@ -61,17 +61,22 @@ class Writer:
     Attributes:
         database: Where both are kept.
         gateway: What the homeserver does.
+        reader: Reads accounts.
         records: The module's own rows.
         offboarding: What is recorded of those who leave and return.
     """
 
     database: Database
     gateway: AccountGateway
+    reader: AccountReader
     records: Records
     offboarding: Offboarding
 
-    async def create(self, localpart: str, plan: Plan, password_hash: str | None) -> None:
+    async def create(self, localpart: str, plan: Plan, password_hash: str | None) -> Account | None:
         """Register an account with everything that is planned for it. The caller holds its lock.
+
+        Returns:
+            The account, if it is done with already; else it is to be read.
 
         Raises:
             AccountError: The homeserver refuses; nothing is left behind.
@@ -85,17 +90,19 @@ class Writer:
             final=plan.final_changes,
             fetch=plan.fetch,
         )
+        account: Account | None = None
         try:
             while not await self._transaction("reserve", self._reserve, user_id, plan, entry):
                 await self.recover(user_id)
             await self.gateway.register(localpart, plan.record.displayname or localpart, first_hash)
-            await self._conclude(user_id, entry)
+            account = await self._conclude(user_id, entry)
         except Exception:
             # Any: a callback of another module may have failed, in its own way, after the account was made.
             if not await self.recover(user_id):
                 raise
             logger.warning("The registration of %s failed after the account was made; it was completed", user_id)
         _log_unbound(user_id, plan)
+        return account
 
     async def update(self, account: Account, plan: Plan) -> None:
         """Change an account as planned; one that SCIM deleted is brought back by that. The caller holds its lock.
@@ -221,12 +228,17 @@ class Writer:
         except self.database.conflict:
             return await self.database.run(f"synapse_scim_{name}", function, *arguments)
 
-    async def _conclude(self, user_id: str, entry: journal.Entry) -> None:
-        """Show an account that was registered. What does not depend on that is done before, to save a transaction."""
+    async def _conclude(self, user_id: str, entry: journal.Entry) -> Account | None:
+        """Show an account that was registered. What does not depend on that is done before, to save a transaction.
+
+        Returns:
+            The account, unless something is still done to it.
+        """
         early = tuple(takewhile(lambda change: isinstance(change, AnnounceThreepids | SetProfileField), entry.final))
         left = entry.final[len(early) :] if await self._make(user_id, early) else entry.final
-        await self._transaction("conclude", self._show, user_id, entry, left)
+        account = await self._transaction("conclude", self._show, user_id, entry, left)
         await self._finish(user_id, left)
+        return account
 
     async def _finish(self, user_id: str, changes: tuple[FinalChange, ...]) -> bool:
         """Make the final changes. What fails stays in the journal, for the next writer or the next start."""
@@ -260,7 +272,9 @@ class Writer:
         journal.write(txn, user_id, entry, ts_ms(plan.record.modified))
         return True
 
-    def _show(self, txn: Transaction, user_id: str, entry: journal.Entry, left: tuple[FinalChange, ...]) -> None:
+    def _show(
+        self, txn: Transaction, user_id: str, entry: journal.Entry, left: tuple[FinalChange, ...]
+    ) -> Account | None:
         if not self.records.show(txn, user_id):
             self._apply(txn, user_id, (SetLocked(locked=True),))
             self.offboarding.leave(txn, user_id, frozenset())
@@ -269,6 +283,7 @@ class Writer:
         if entry.passwordless:
             self._apply(txn, user_id, (SetPasswordHash(None),))
         _go_on(txn, user_id, left)
+        return None if left else self.reader.read(txn, [user_id]).get(user_id)
 
     def _begin_update(
         self,

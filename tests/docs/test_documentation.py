@@ -58,11 +58,17 @@ def settings(schema: Mapping[str, Any] = SCHEMA, prefix: str = "") -> Iterator[s
             yield from settings(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}"
+            if "properties" in value.get("items", {}):
+                yield from settings(value["items"], f"{prefix}{key}[].")
 
 
 def documented_settings() -> list[tuple[str, str]]:
-    """Return the settings that the page about them names, each with its default."""
-    return re.findall(r"^\| `([\w.]+)` \| `([^`]+)` \|", PAGES[CONFIGURATION], re.MULTILINE)
+    """Return the settings that the page about them names, each with its default; the empty string if it has none."""
+    return re.findall(r"^\| `([\w.\[\]]+)` \| (?:`([^`]+)` )?\|", PAGES[CONFIGURATION], re.MULTILINE)
+
+
+ITEMS: Mapping[str, Mapping[str, Any]] = {"clients": {"name": "okta", "token_paths": ["okta.token"]}}
+"""An entry of each list of settings, with as little as it can have."""
 
 
 def test_page_names_the_announced_attributes() -> None:
@@ -75,14 +81,21 @@ def test_page_names_the_settings() -> None:
     assert sorted(name for name, _ in documented_settings()) == sorted(settings())
 
 
-@pytest.mark.parametrize(("setting", "default"), documented_settings())
+@pytest.mark.parametrize(
+    ("setting", "default"), [(setting, default) for setting, default in documented_settings() if default]
+)
 def test_page_tells_the_default(setting: str, default: str) -> None:
     """A setting that is given the default of docs/configuration.md changes nothing."""
+    listed, _, within = setting.rpartition("[].")
     value = yaml.safe_load(default)
-    for key in reversed(setting.split(".")):
+    for key in reversed(within.split(".")):
         value = {key: value}
 
-    assert ScimModule.parse_config(value) == Config()
+    if not listed:
+        assert ScimModule.parse_config(value) == Config()
+    else:
+        least = ITEMS[listed]
+        assert ScimModule.parse_config({listed: [value | least]}) == ScimModule.parse_config({listed: [least]})
 
 
 @pytest.mark.parametrize(("page", "example"), EXAMPLES)

@@ -10,7 +10,9 @@ from collections.abc import Sequence
 import attrs
 
 from tests.docs.markdown import PAGES
+from tests.support.configuration import scim_module
 from tests.support.process import SpawnHomeserver
+from tests.web.tokens import client, token_of
 
 NEXT = "-- next command --"
 # What the page shows as an ellipsis.
@@ -35,14 +37,14 @@ def session() -> list[Command]:
 
 
 async def test_session_prints_what_the_page_shows(spawn_homeserver: SpawnHomeserver) -> None:
-    """Pasted into a shell that knows URL and TOKEN, the session does what the page says; identifiers vary."""
-    homeserver = await spawn_homeserver()
+    """Pasted into a shell that knows URL and TOKEN, a client's, it does what the page says; identifiers vary."""
+    homeserver = await spawn_homeserver(module=scim_module({"clients": [client("entra")], "admin_tokens": False}))
     homeserver.start()
     homeserver.wait_until_logged("SCIM is ready")
 
     shown = [unwrapped(command.output) for command in session()]
 
-    assert printed_by(session(), homeserver.url, homeserver.register_admin()) == shown
+    assert printed_by(session(), homeserver.url, token_of("entra")) == shown
 
 
 def printed_by(commands: Sequence[Command], url: str, token: str) -> list[str]:

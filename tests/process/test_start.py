@@ -40,6 +40,10 @@ async def test_no_setting_is_needed(entry: dict[str, Any], spawn_homeserver: Spa
         ({"sso": {"idp_id": [SECRET]}}, "'sso.idp_id' must be a string or null"),
         ({"protected": ["@ok:.*", f"({SECRET}"]}, "'protected.<item 1>' is not a valid regular expression"),
         ({"limits": {"body_size": SECRET}}, "'limits.body_size' must be a size in bytes, such as 65536 or 4M"),
+        (
+            {"clients": [{"name": "okta", "token_sha256": [SECRET]}]},
+            "'clients.<item 0>.token_sha256.<item 0>' must be a SHA-256 digest: 64 hexadecimal digits",
+        ),
         ([SECRET], "'config' must be a mapping of keys to values"),
     ],
 )

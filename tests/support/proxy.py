@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from io import BytesIO
+from typing import Any
 from urllib.parse import unquote_to_bytes
 
 import attrs
 import treq
 from twisted.internet import reactor
-from twisted.internet.defer import ensureDeferred
+from twisted.internet.defer import ensureDeferred, maybeDeferred
 from twisted.web.client import Agent, FileBodyProducer, HTTPConnectionPool
-from twisted.web.http import Request
 from twisted.web.http_headers import Headers
 from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Site
+from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from tests.support.https import Answer
 
@@ -57,12 +57,12 @@ class ReverseProxy(Resource):
         self.renames: tuple[bytes, bytes] = (b"", b"")
         """How a path begins here, and at the server."""
         self._agent = Agent(reactor, pool=HTTPConnectionPool(reactor, persistent=False))
-        self._port = reactor.listenTCP(0, Site(self), interface=interface)  # type: ignore[attr-defined]
+        self._port = reactor.listenTCP(0, Site(self), interface=interface)  # type: ignore[arg-type]
 
     @property
     def url(self) -> str:
         """Its address, without a slash at its end."""
-        address = self._port.getHost()
+        address: Any = self._port.getHost()
         return f"http://{address.host}:{address.port}"
 
     def render(self, request: Request) -> int:
@@ -72,7 +72,7 @@ class ReverseProxy(Resource):
 
     async def stop(self) -> None:
         """Stop listening."""
-        await self._port.stopListening()
+        await maybeDeferred(self._port.stopListening)
 
     async def _pass_on(self, request: Request) -> None:
         habits = self.habits
@@ -90,9 +90,9 @@ class ReverseProxy(Resource):
             headers.removeHeader(of_this_connection)
         if habits.strips_authorization:
             headers.removeHeader("Authorization")
-        address = request.getClientAddress().host
+        caller: Any = request.getClientAddress()
         known = headers.getRawHeaders(_FORWARDED, []) if habits.appends_address else []
-        headers.setRawHeaders(_FORWARDED, [", ".join([*known, address])])
+        headers.setRawHeaders(_FORWARDED, [", ".join([*known, caller.host])])
         path, mark, query = request.uri.replace(*self.renames, 1).partition(b"?")
         answer = await self._agent.request(
             request.method,

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
+import yaml
 from jinja2.exceptions import SecurityError
 from synapse.module_api.errors import ConfigError
 
 from synapse_scim import ScimModule
-from synapse_scim.config import Config, ConfigurationError, parse
+from synapse_scim.config import Client, Config, ConfigurationError, Rate, Scope, parse
 from synapse_scim.homeserver.settings import parse_duration_ms, parse_size
 
 SECRET = "hunter2"
+DIGEST = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+OKTA: dict[str, Any] = {"name": "okta", "token_sha256": [DIGEST]}
 
 
 def parsed(**raw: Any) -> Config:
@@ -27,7 +31,7 @@ def test_an_empty_configuration_gives_the_defaults() -> None:
     config = parsed()
 
     assert (config.stable_prefix, config.unstable_prefix, config.read_only) == (True, True, False)
-    assert config.admin_tokens is True
+    assert (config.admin_tokens, config.clients) == (True, ())
     assert (config.localpart, config.localpart_taken, config.display_name) == (None, "number", None)
     assert (config.threepids.email, config.threepids.msisdn, config.threepids.phone_region) == (True, True, None)
     assert (config.visibility, config.adopt, config.protected) == ("all", "verified", ())
@@ -145,6 +149,58 @@ def test_single_sign_on_providers_by_domain(sso: dict[str, Any], providers: dict
     assert parsed(sso=sso).sso.providers == providers
 
 
+def test_a_client_needs_a_name_and_a_token() -> None:
+    """Everything else has a default; what it sees and adopts is what the settings for all say."""
+    (client,) = parsed(clients=[OKTA]).clients
+    assert client == Client(name="okta", token_sha256=(bytes.fromhex(DIGEST),))
+    assert client.scopes == {Scope.users_read, Scope.users_write}
+    assert (client.expires, client.networks, client.basic, client.domain) == (None, (), False, "default")
+    assert (client.visibility, client.adopt, client.rate) == ("all", "verified", Rate())
+    assert DIGEST not in repr(client)
+
+    first, second = parsed(
+        visibility="managed", adopt="never", clients=[OKTA, {"name": "hr", "token_paths": ["a", "b"], "adopt": "any"}]
+    ).clients
+    assert (first.visibility, first.adopt) == ("managed", "never")
+    assert (second.visibility, second.adopt, second.token_paths) == ("managed", "any", ("a", "b"))
+
+
+def test_every_setting_of_a_client_is_read() -> None:
+    """Whatever is written is what counts; a time may be YAML's or ISO 8601's."""
+    written = """
+        - name: entra
+          scopes: [users:read]
+          token_paths: [entra.token]
+          token_sha256: [%s]
+          expires: 2027-06-30T02:00:00+02:00
+          networks: [192.0.2.0/24, 198.51.100.7, "2001:db8::/32"]
+          basic: true
+          domain: hr
+          visibility: own
+          adopt: never
+          rate: {per_second: 0.5, burst_count: 7}
+        - {name: hr, token_paths: [hr.token], expires: "2027-06-30T00:00:00Z", rate: {burst_count: 1}}
+        - {name: x.y_z-1, token_paths: [x.token], expires: null}
+    """
+
+    entra, human_resources, _ = parsed(clients=yaml.safe_load(written % DIGEST.upper())).clients
+
+    assert entra == Client(
+        name="entra",
+        scopes=frozenset({Scope.users_read}),
+        token_paths=("entra.token",),
+        token_sha256=(bytes.fromhex(DIGEST),),
+        expires=datetime(2027, 6, 30, tzinfo=UTC),
+        networks=tuple(ip_network(network) for network in ("192.0.2.0/24", "198.51.100.7/32", "2001:db8::/32")),
+        basic=True,
+        domain="hr",
+        visibility="own",
+        adopt="never",
+        rate=Rate(per_second=0.5, burst_count=7),
+    )
+    assert (human_resources.expires, human_resources.rate) == (entra.expires, Rate(burst_count=1))
+
+
 def test_templates_cannot_reach_into_the_program() -> None:
     """A template runs in Jinja2's sandbox, as Synapse's own do."""
     template = parsed(localpart="{{ user.__class__.__mro__ }}").localpart
@@ -224,6 +280,55 @@ WRONG: list[tuple[dict[Any, Any], tuple[str, ...], str]] = [
     ),
     ({"guard": {"max": -1}}, ("guard", "max"), "must be at least 0"),
     ({"profile_fields": {"m.tz": ""}}, ("profile_fields", "m.tz"), "must not be empty"),
+    # Clients.
+    ({"clients": {"okta": SECRET}}, ("clients",), "must be a list"),
+    ({"clients": [SECRET]}, ("clients", "<item 0>"), "must be a mapping of keys to values"),
+    ({"clients": [OKTA, {"token_sha256": [DIGEST]}]}, ("clients", "<item 1>", "name"), "must be given"),
+    ({"clients": [OKTA | {"token": SECRET}]}, ("clients", "<item 0>", "token"), "did you mean 'token_paths'?"),
+    ({"clients": [{"name": "okta"}]}, ("clients", "<item 0>"), "has no token"),
+    ({"clients": [{"name": "okta", "token_paths": []}]}, ("clients", "<item 0>"), "has no token"),
+    ({"clients": [OKTA | {"token_paths": ["a", "b"]}]}, ("clients", "<item 0>"), "more than two tokens"),
+    ({"clients": [OKTA, OKTA | {"name": "Okta"}]}, ("clients", "<item 1>", "name"), "name of another client"),
+    ({"clients": [OKTA, OKTA | {"name": "hr"}]}, ("clients", "<item 1>", "token_sha256"), "token of another client"),
+    (
+        {"clients": [{"name": name, "token_paths": ["hunter2"]} for name in ("okta", "hr")]},
+        ("clients", "<item 1>", "token_paths"),
+        "a file of another client",
+    ),
+    *(
+        ({"clients": [OKTA | {"name": name}]}, ("clients", "<item 0>", "name"), "must be at most 64 letters, digits")
+        for name in ("hunter2 ", "-hunter2", "hunter2:", "@hunter2", "hunter2\n", "h\u00fcnter2", "a" * 65)
+    ),
+    *(
+        ({"clients": [OKTA | {key: value}]}, ("clients", "<item 0>", *path), message)
+        for key, value, path, message in (
+            ("name", 5, ("name",), "must be a string"),
+            ("name", "", ("name",), "must not be empty"),
+            ("scopes", [], ("scopes",), "must not be empty"),
+            ("scopes", ["users:read", SECRET], ("scopes", "<item 1>"), "must be one of users:read, users:write"),
+            ("token_paths", SECRET, ("token_paths",), "must be a list"),
+            ("token_paths", [""], ("token_paths", "<item 0>"), "must not be empty"),
+            ("token_sha256", [SECRET], ("token_sha256", "<item 0>"), "must be a SHA-256 digest: 64 hexadecimal"),
+            ("token_sha256", [DIGEST + "\n"], ("token_sha256", "<item 0>"), "must be a SHA-256 digest"),
+            ("token_sha256", [DIGEST, DIGEST.upper()], ("token_sha256",), "names a token twice"),
+            ("expires", SECRET, ("expires",), "must be a date and a time with its zone"),
+            ("expires", "2027-06-30T00:00:00", ("expires",), "must be a date and a time with its zone"),
+            ("expires", yaml.safe_load("2027-06-30T00:00:00"), ("expires",), "with its zone"),
+            ("expires", yaml.safe_load("2027-06-30"), ("expires",), "with its zone"),
+            ("expires", 1814313600, ("expires",), "with its zone"),
+            ("networks", [SECRET], ("networks", "<item 0>"), "must be an address, or a network such as 192.0.2.0/24"),
+            ("networks", ["192.0.2.1/24"], ("networks", "<item 0>"), "no bits set behind it"),
+            ("basic", "yes", ("basic",), "must be true or false"),
+            ("domain", "", ("domain",), "must not be empty"),
+            ("visibility", SECRET, ("visibility",), "must be one of all, managed, own"),
+            ("adopt", SECRET, ("adopt",), "must be one of verified, any, never"),
+            ("rate", 5, ("rate",), "must be a mapping"),
+            ("rate", {"per_second": 0}, ("rate", "per_second"), "must be more than 0"),
+            ("rate", {"per_second": SECRET}, ("rate", "per_second"), "must be a number"),
+            ("rate", {"per_second": float("inf")}, ("rate", "per_second"), "must be a number"),
+            ("rate", {"burst_count": 0}, ("rate", "burst_count"), "must be at least 1"),
+        )
+    ),
 ]
 
 

@@ -84,7 +84,7 @@ def test_an_entry_is_read_as_it_was_written(first: journal.Entry, second: journa
     """The last entry of an account counts, until the write ends."""
     database = sqlite3.connect(":memory:")
     for statement in STEPS[0]:
-        database.execute(statement)
+        database.execute(str(statement))
     txn = cast("Transaction", database.cursor())
 
     assert journal.read(txn, "@ann:example.org") is None

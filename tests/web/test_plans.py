@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 from scim2_models import SearchRequest
+from twisted.internet.defer import Deferred
 
 from synapse_scim.application import build
 from synapse_scim.config import Config, Sso
 from synapse_scim.homeserver.database import HomeserverDatabase
 from synapse_scim.mapping.identifiers import fold
 from synapse_scim.store.rights import Rights
+from synapse_scim.store.search import Page
 from synapse_scim.store.sql import Sql
 from synapse_scim.subject import Subject
 from tests.support.homeserver import LocalHomeserver, StartHomeserver
@@ -206,3 +208,22 @@ async def test_an_index_whose_making_was_interrupted_is_made_anew(start_homeserv
 async def test_synapses_tables_stay_as_they_are_by_default(admin: Admin, engine: str) -> None:
     """Without it, nothing is added to Synapse's tables."""
     assert "synapse_scim" not in await plan_of(admin.homeserver, engine, CASE_LOOKUP)
+
+
+async def test_scans_leave_the_homeserver_threads(admin: Admin) -> None:
+    """Two filters that look at every account run at a time; whoever looks somebody up does not wait for them."""
+    await admin.scim.create("ann")
+    application = build(Config(), admin.homeserver.hs)
+    await application.maintenance.start()
+    store = application.store
+    rights = Rights(subject=Subject(name="okta"), protected=(), users=store.users)
+
+    def search(scim_filter: str) -> Deferred[Page]:
+        request = SearchRequest[Any].model_validate({"filter": scim_filter})
+        return Deferred.fromCoroutine(store.search.run(request, rights, None))
+
+    async with store.database.scanning(), store.database.scanning():
+        third = search('userName co "a"')
+        assert (await search('userName eq "ann"')).total == 1
+        assert not third.called
+    assert (await third).total == 2

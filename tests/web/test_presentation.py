@@ -13,8 +13,9 @@ from scim2_server.storage import SearchPage
 from synapse_scim.application import Application, build
 from synapse_scim.config import Config
 from synapse_scim.protocol.presentation import encoded
+from synapse_scim.store.rendering import StoredUsers
 from synapse_scim.store.rights import Rights
-from synapse_scim.store.users import StoredUsers, UserStorage
+from synapse_scim.store.users import UserStorage
 from synapse_scim.subject import Subject
 from tests.web.clients import ENTERPRISE, Admin
 

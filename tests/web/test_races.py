@@ -25,7 +25,8 @@ from tests.web.clients import (
     without_meta,
 )
 
-# Each instance of the module has its own queues, as that of another process; what they share is the database.
+# Two instances of the module in one process share their queue. Those of several processes share the database alone: see
+# tests/process for those.
 pytestmark = [
     pytest.mark.usefixtures("engine"),
     pytest.mark.homeserver(

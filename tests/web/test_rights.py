@@ -1,29 +1,37 @@
-"""Whom a client may see, change and take over: the clients of an administrator's configuration, each with its rights.
-
-The rights stand below the web, and so do these tests: they act as a client whose credential has been checked.
-"""
+"""Whom a client may see, change and take over: clients of the configuration, each with rights of its own."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-import attrs
 import pytest
 from scim2_models import SCIMException
 from scim2_server.requests import ScimRequest
-from scim2_server.responses import ScimResponse
 
-from synapse_scim.application import Application, build
-from synapse_scim.config import Config, Sso
+from synapse_scim.application import build
+from synapse_scim.config import Config
 from synapse_scim.protocol.handler import Handler
-from synapse_scim.protocol.presentation import encoded
 from synapse_scim.store.rights import Rights
 from synapse_scim.store.users import UserStorage
-from synapse_scim.subject import Scope, Subject
-from tests.support.homeserver import LocalHomeserver
-from tests.support.runner import BlockingRunner
-from tests.web.clients import ENTERPRISE, MATRIX, SERVER, Synapse, new_user, patch_of, url_of, without_meta
+from synapse_scim.subject import Subject
+from tests.web.clients import (
+    ENTERPRISE,
+    MATRIX,
+    SERVER,
+    STABLE,
+    Admin,
+    Scim,
+    Synapse,
+    assert_error,
+    assert_scim,
+    bulk_of,
+    new_user,
+    patch_of,
+    url_of,
+    without_meta,
+)
+from tests.web.tokens import client, token_of
 
 ANN = "@ann:example.org"
 LOCAL: dict[str, Any] = {
@@ -38,96 +46,101 @@ LOCAL: dict[str, Any] = {
 }
 TITLE = {"op": "replace", "path": "title", "value": "Dr"}
 
+CLIENTS: dict[str, dict[str, Any]] = {
+    "corp": {},
+    "corp-managed": {"visibility": "managed"},
+    "corp-own": {"visibility": "own"},
+    "corp-any": {"adopt": "any"},
+    "corp-never": {"adopt": "never"},
+    "hr": {"domain": "hr"},
+    "hr-own": {"domain": "hr", "visibility": "own"},
+    "hr-any": {"domain": "hr", "adopt": "any"},
+    "reader": {"scopes": ["users:read"]},
+    "writer": {"scopes": ["users:write"]},
+}
+CONFIG: dict[str, Any] = {
+    # Two provisioning domains, each with a single sign-on provider.
+    "sso": {"idp_id": "oidc-corp", "domains": {"hr": "oidc-hr"}},
+    "clients": [client(name, **rights) for name, rights in CLIENTS.items()],
+}
 
-@pytest.fixture
-def application(homeserver: LocalHomeserver, runner: BlockingRunner) -> Application:
-    """SCIM with two provisioning domains, each with a single sign-on provider."""
-    application = build(Config(sso=Sso(providers={"default": "oidc-corp", "hr": "oidc-hr"})), homeserver.hs)
-    runner.run(application.maintenance.start())
-    return application
+pytestmark = pytest.mark.homeserver(module_config=CONFIG)
 
 
-@attrs.frozen
-class Client:
-    """Somebody whose credential was accepted."""
-
-    application: Application
-    subject: Subject
-
-    async def request(self, method: str, path: str, body: Any = None) -> ScimResponse:
-        """Send a request, and return the answer, be it an error."""
-        service, store = self.application.service, self.application.store
-        request = ScimRequest(
-            method,
-            f"{SERVER}/_scim",
-            path.partition("?")[0],
-            query={"filter": path.partition("?")[2]} if "?" in path else {},
-            headers={"Content-Type": "application/scim+json"},
-            body=b"" if body is None else json.dumps(body).encode(),
-            subject=self.subject,
-        )
-        rights = Rights(subject=self.subject, protected=(), users=store.users)
-        try:
-            return await Handler(service, UserStorage(store, rights)).handle(request)
-        except SCIMException as error:
-            return service.error_response(error)
+class Client(Scim):
+    """A client of the configuration."""
 
     async def user(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
         """Send a request that must succeed, and return the User of the answer."""
         response = await self.request(method, path, body)
-        assert response.status in {200, 201}, response.body
-        user: dict[str, Any] = json.loads(encoded(response.body or {}))
+        user: dict[str, Any] = assert_scim(response, 201 if response.status == 201 else 200)
         return user
-
-    async def names(self) -> list[str]:
-        """Return the userNames of the Users that the client sees."""
-        page = await self.user("GET", "/Users")
-        assert page["totalResults"] == len(page["Resources"])
-        return sorted(user["userName"] for user in page["Resources"])
 
     async def writes(self, user_id: str, user: dict[str, Any]) -> list[tuple[str, int]]:
         """Try every way to write to a User, and return the status of each, with its method."""
-        return [
-            (method, int((await self.request(method, url_of(user_id), body)).status))
+        one_by_one = [
+            (method, (await self.request(method, url_of(user_id), body)).status)
             for method, body in (("PUT", user), ("PATCH", patch_of(TITLE)), ("PATCH", patch_of()), ("DELETE", None))
         ]
+        bulk = bulk_of(
+            {"method": "PUT", "path": url_of(user_id), "data": user},
+            {"method": "PATCH", "path": url_of(user_id), "data": patch_of(TITLE)},
+            {"method": "DELETE", "path": url_of(user_id)},
+        )
+        answer = assert_scim(await self.post("/Bulk", bulk), 200)
+        return one_by_one + [(f"bulk {o['method']}", int(o["status"])) for o in answer["Operations"]]
 
 
-def client(application: Application, name: str = "okta", **rights: Any) -> Client:
-    """Return a client with some rights."""
-    return Client(application, Subject(name=name, **rights))
+class Clients:
+    """The clients of the configuration, by their names."""
+
+    def __init__(self, url: str) -> None:
+        """Know the clients of a homeserver."""
+        self._url = url
+
+    def __getitem__(self, name: str) -> Client:
+        """Return a client."""
+        return Client(self._url, token_of(name), STABLE)
+
+
+@pytest.fixture
+def clients(admin: Admin) -> Clients:
+    """The clients of the configuration."""
+    return Clients(admin.homeserver.url)
 
 
 @pytest.mark.usefixtures("engine")
-async def test_a_client_may_see_its_own_domain_alone(application: Application, synapse: Synapse) -> None:
+async def test_a_client_may_see_its_own_domain_alone(clients: Clients, synapse: Synapse) -> None:
     """With `visibility: own` everybody else is not there: not in lists, not by id, not by writes (documentation)."""
     await synapse.change("@local:example.org", displayname="Local")
-    corp, hr = client(application, visibility="own"), client(application, domain="hr", visibility="own")
+    corp, hr = clients["corp-own"], clients["hr-own"]
     bob = await corp.user("POST", "/Users", new_user("bob", externalId="7"))
     cat = await hr.user("POST", "/Users", new_user("cat", externalId="7"))
 
     assert (await corp.names(), await hr.names()) == (["bob"], ["cat"])
-    assert (await corp.user("GET", '/Users?externalId eq "7"'))["Resources"] == [bob]
+    assert await corp.users(filter='externalId eq "7"') == [bob]
     for hidden in (cat["id"], "@local:example.org", "@admin:example.org"):
-        assert (await corp.request("GET", url_of(hidden))).status == 404
+        assert_error(await corp.get(url_of(hidden)), 404)
         assert {status for _, status in await corp.writes(hidden, new_user("x"))} == {404}
     assert await hr.user("GET", url_of(cat["id"])) == cat
-    everybody = client(application)
-    assert await everybody.names() == ["admin", "bob", "cat", "local"]
-    assert await client(application, visibility="managed").names() == ["bob", "cat"]
+    for searching in ("/Users/.search", "/.search"):
+        assert assert_scim(await corp.post(searching, {}), 200)["totalResults"] == 1
+    assert sorted(await clients["corp"].names()) == ["admin", "bob", "cat", "local"]
+    assert sorted(await clients["corp-managed"].names()) == ["bob", "cat"]
+    for hidden in ("@local:example.org", "@admin:example.org"):
+        assert_error(await clients["corp-managed"].get(url_of(hidden)), 404)
 
 
 @pytest.mark.usefixtures("engine")
-async def test_an_account_belongs_to_the_domain_that_made_it(application: Application) -> None:
+async def test_an_account_belongs_to_the_domain_that_made_it(clients: Clients) -> None:
     """Clients of other domains read it, and do not write to it: 403, and nothing changes (documentation)."""
-    corp, hr = client(application), client(application, domain="hr", adopt="any")
+    corp, hr = clients["corp"], clients["hr-any"]
     bob = await corp.user("POST", "/Users", new_user("bob", externalId="7"))
 
     assert await hr.user("GET", url_of(bob["id"])) == bob
-    assert await hr.writes(bob["id"], bob) == [("PUT", 403), ("PATCH", 403), ("PATCH", 403), ("DELETE", 403)]
-    refused = await hr.request("PATCH", url_of(bob["id"]), patch_of(TITLE))
-    assert "belongs to another provisioning domain" in str(refused.body)
-    assert (await hr.request("POST", "/Users", new_user("BOB"))).status == 409
+    assert {status for _, status in await hr.writes(bob["id"], bob)} == {403}
+    assert_error(await hr.patch(bob["id"], TITLE), 403, naming="belongs to another provisioning domain")
+    assert_error(await hr.post("/Users", new_user("BOB")), 409, "uniqueness")
 
     assert await corp.user("GET", url_of(bob["id"])) == bob
     # An externalId is the domain's own matter; a localpart is not.
@@ -150,16 +163,14 @@ UNVERIFIED: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
 @pytest.mark.parametrize("proof", list(VERIFIED))
-async def test_a_verified_person_is_adopted(
-    application: Application, synapse: Synapse, proof: str, method: str
-) -> None:
+async def test_a_verified_person_is_adopted(clients: Clients, synapse: Synapse, proof: str, method: str) -> None:
     """A bound e-mail of the request, or the domain's single sign-on identity, tells whose account it is.
 
     What the request does not speak of stays (documentation).
     """
     await synapse.change(ANN, **LOCAL)
     token = await synapse.token("ann", LOCAL["password"])
-    okta = client(application, domain="hr" if proof == "hr" else "default")
+    okta = clients["hr" if proof == "hr" else "corp"]
     was, before = await okta.user("GET", url_of(ANN)), await synapse.account(ANN)
     stated = VERIFIED[proof]
     match method:
@@ -179,47 +190,44 @@ async def test_a_verified_person_is_adopted(
     assert {**after, "last_seen_ts": None, "threepids": None} == {**before, "last_seen_ts": None, "threepids": None}
     assert await synapse.threepids(ANN) == {("email", "ann@x.example"), ("msisdn", "4930123456")}
     assert (await synapse.whoami(token)).status == 200
-    other = client(application, domain="default" if proof == "hr" else "hr", adopt="any")
+    other = clients["corp-any" if proof == "hr" else "hr-any"]
     assert {status for _, status in await other.writes(ANN, user)} == {403}
 
 
 @pytest.mark.parametrize("stated", [*UNVERIFIED.values()], ids=[*UNVERIFIED])
-async def test_a_stranger_is_not_adopted(application: Application, synapse: Synapse, stated: dict[str, Any]) -> None:
+async def test_a_stranger_is_not_adopted(clients: Clients, synapse: Synapse, stated: dict[str, Any]) -> None:
     """Without proof an account that SCIM did not make is out of reach: 409 for POST, 403 else (documentation).
 
     The detail says what an administrator can do, and nothing changes.
     """
     await synapse.change(ANN, **LOCAL)
-    okta = client(application)
+    okta = clients["corp"]
     was, before = await okta.user("GET", url_of(ANN)), await synapse.account(ANN)
     user = new_user("ann", displayName="Mallory", **stated)
 
-    posted = await okta.request("POST", "/Users", user)
-    assert posted.status == 409
-    assert {"scimType": "uniqueness"}.items() <= dict(posted.body or {}).items()
+    adoptable = "A server administrator can adopt it"
+    assert_error(await okta.post("/Users", user), 409, "uniqueness", naming=adoptable)
     for response in (
-        posted,
-        await okta.request("PUT", url_of(ANN), user),
-        await okta.request("PUT", url_of(ANN), {**without_meta(was), "emails": [], "externalId": "", **stated}),
-        await okta.request("PATCH", url_of(ANN), patch_of(TITLE, {"op": "add", "value": {"title": "Dr", **stated}})),
-        await okta.request("PATCH", url_of(ANN), patch_of({"op": "remove", "path": "emails"})),
-        await okta.request("PATCH", url_of(ANN), patch_of({"op": "replace", "path": "active", "value": False})),
-        await okta.request("DELETE", url_of(ANN)),
+        await okta.put(ANN, user),
+        await okta.put(ANN, {**without_meta(was), "emails": [], "externalId": "", **stated}),
+        await okta.patch(ANN, TITLE, {"op": "add", "value": {"title": "Dr", **stated}}),
+        await okta.patch(ANN, {"op": "remove", "path": "emails"}),
+        await okta.patch(ANN, {"op": "replace", "path": "active", "value": False}),
+        await okta.delete(ANN),
     ):
-        assert response.status == (409 if response is posted else 403)
-        assert "A server administrator can adopt it" in str(response.body)
+        assert_error(response, 403, naming=adoptable)
 
     assert await okta.user("GET", url_of(ANN)) == was
     assert {**await synapse.account(ANN), "last_seen_ts": None} == {**before, "last_seen_ts": None}
 
 
-async def test_adoption_can_be_free_or_forbidden(application: Application, synapse: Synapse) -> None:
+async def test_adoption_can_be_free_or_forbidden(clients: Clients, synapse: Synapse) -> None:
     """`adopt: any` asks for no proof, and `never` takes none (documentation)."""
     await synapse.change(ANN, **LOCAL)
-    never, free = client(application, adopt="never"), client(application, adopt="any")
+    never, free = clients["corp-never"], clients["corp-any"]
     proven = new_user("ann", externalId="C1", emails=[{"value": "ann@x.example"}])
 
-    assert (await never.request("POST", "/Users", proven)).status == 409
+    assert_error(await never.post("/Users", proven), 409, "uniqueness")
     assert {status for _, status in await never.writes(ANN, proven)} == {403}
     assert (await free.user("GET", url_of(ANN)))[MATRIX]["managed"] is False
 
@@ -230,14 +238,13 @@ async def test_adoption_can_be_free_or_forbidden(application: Application, synap
 
 
 @pytest.mark.parametrize("visibility", ["managed", "own"])
-async def test_who_is_not_seen_can_be_adopted(application: Application, synapse: Synapse, visibility: str) -> None:
+async def test_who_is_not_seen_can_be_adopted(clients: Clients, synapse: Synapse, visibility: str) -> None:
     """A client that sees no unmanaged accounts takes one over by a POST, or is told why it cannot (documentation)."""
     await synapse.change(ANN, **LOCAL)
-    okta = client(application, visibility=visibility)
+    okta = clients[f"corp-{visibility}"]
 
-    refused = await okta.request("POST", "/Users", new_user("ann"))
-    assert refused.status == 409
-    assert "A server administrator can adopt it" in str(refused.body)
+    refused = await okta.post("/Users", new_user("ann"))
+    assert_error(refused, 409, "uniqueness", naming="A server administrator can adopt it")
     assert await okta.names() == []
 
     adopted = await okta.user("POST", "/Users", new_user("ann", externalId="C1"))
@@ -245,36 +252,121 @@ async def test_who_is_not_seen_can_be_adopted(application: Application, synapse:
     assert await okta.names() == ["ann"]
 
 
-async def test_scopes_say_what_a_credential_is_good_for(application: Application) -> None:
-    """Who lacks a scope is told which one: 403 (documentation)."""
-    reader = client(application, scopes=frozenset({Scope.users_read}))
-    writer = client(application, scopes=frozenset({Scope.users_write}))
-    await writer.user("POST", "/Users", new_user("bob"))
+async def test_a_reader_does_nothing_else(clients: Clients) -> None:
+    """Who lacks a scope is told which one: 403, and nothing changes (documentation)."""
+    bob = await clients["corp"].create("bob")
+    reader = clients["reader"]
 
-    for stranger, method, path, scope in (
-        (reader, "POST", "/Users", "users:write"),
-        (reader, "DELETE", url_of("@bob:example.org"), "users:write"),
-        (writer, "GET", "/Users", "users:read"),
-        (writer, "POST", "/Users/.search", "users:read"),
+    assert {status for _, status in await reader.writes(bob["id"], bob)} == {403}
+    assert_error(await reader.post("/Users", new_user("cat")), 403, naming="users:write")
+    created = bulk_of({"method": "POST", "path": "/Users", "bulkId": "1", "data": new_user("cat")})
+    (operation,) = assert_scim(await reader.post("/Bulk", created), 200)["Operations"]
+    assert (operation["status"], operation["response"]["status"]) == ("403", "403")
+
+    assert sorted(await reader.names()) == ["admin", "bob"]
+    assert await reader.read(bob["id"]) == bob
+    assert assert_scim(await reader.post("/.search", {"filter": 'userName eq "bob"'}), 200)["Resources"] == [bob]
+
+
+async def test_a_writer_reads_no_more_than_it_wrote(clients: Clients) -> None:
+    """Without `users:read` nobody is listed or looked up; the answer to a write is all there is (documentation)."""
+    writer = clients["writer"]
+    bob = await writer.create("bob")
+
+    for response in (
+        await writer.get("/Users"),
+        await writer.get(url_of(bob["id"])),
+        await writer.post("/Users/.search", {}),
     ):
-        response = await stranger.request(method, path, new_user("cat") if path == "/Users" else {})
-        assert response.status == 403
-        assert scope in str(response.body)
-    assert await reader.names() == ["bob"]
+        assert_error(response, 403, naming="users:read")
+    assert_error(await writer.post("/.search", {}), 403)
+    assert (await writer.patched(bob["id"], TITLE))["title"] == "Dr"
 
 
-async def test_a_client_is_nobody(application: Application) -> None:
+async def test_a_client_is_nobody(clients: Clients) -> None:
     """`/Me` is the account of an access token; a client's credential is no account's: 404 (documentation)."""
-    response = await client(application).request("GET", "/Me")
-
-    assert response.status == 404
-    assert "belongs to no user" in str(response.body)
+    for method, body in (("GET", None), ("PUT", new_user("me")), ("PATCH", patch_of(TITLE)), ("DELETE", None)):
+        assert_error(await clients["corp"].request(method, "/Me", body), 404, naming="belongs to no user")
 
 
-async def test_nobody_writes_to_the_account_that_asks(application: Application) -> None:
-    """The account whose token makes a request is not its to change, server administrator or not (documentation)."""
-    await client(application).user("POST", "/Users", new_user("bob"))
-    bob = client(application, user_id="@bob:example.org")
+async def test_another_domains_single_sign_on_is_out_of_reach(clients: Clients, synapse: Synapse) -> None:
+    """An externalId is recorded for the provider of the client's own domain, whatever others have (documentation).
 
-    assert {status for _, status in await bob.writes("@bob:example.org", new_user("bob"))} == {403}
-    assert (await bob.request("GET", url_of("@bob:example.org"))).status == 200
+    So a client cannot make the login of another domain's person open an account of its own, nor take theirs away.
+    """
+    corp, hr = clients["corp"], clients["hr-any"]
+    bob = await corp.create("bob", externalId="X1")
+    assert await external_ids(synapse, bob["id"]) == {("oidc-corp", "X1")}
+
+    mallory = await hr.create("mallory", externalId="X1")
+    await hr.patched(mallory["id"], {"op": "replace", "path": "externalId", "value": "C9"})
+    await hr.patched(mallory["id"], {"op": "replace", "path": "externalId", "value": "X1"})
+
+    assert await external_ids(synapse, mallory["id"]) == {("oidc-hr", "X1")}
+    assert await external_ids(synapse, bob["id"]) == {("oidc-corp", "X1")}
+    # Within a domain there is one of each, managed or not.
+    await synapse.change(ANN, **LOCAL)
+    assert_error(await corp.post("/Users", new_user("other", externalId="X1")), 409, "uniqueness")
+    assert_error(await hr.post("/Users", new_user("other", externalId="H1")), 409, "uniqueness")
+    assert (await corp.create("other", externalId="H1"))["externalId"] == "H1"
+    assert await external_ids(synapse, ANN) == {("oidc-corp", "C1"), ("oidc-hr", "H1")}
+
+
+async def external_ids(synapse: Synapse, user_id: str) -> set[tuple[str, str]]:
+    """Return whom single sign-on takes an account's owner for, at which provider."""
+    external_ids = (await synapse.account(user_id))["external_ids"]
+    return {(external_id["auth_provider"], external_id["external_id"]) for external_id in external_ids}
+
+
+@pytest.mark.homeserver(module_config=CONFIG | {"read_only": True})
+async def test_read_only_stops_every_client(clients: Clients, synapse: Synapse) -> None:
+    """With `read_only: true` no credential writes, whatever its scopes and rights (documentation)."""
+    await synapse.change(ANN, **LOCAL)
+    before = await synapse.account(ANN)
+    for name in ("corp", "corp-any", "hr-any", "writer"):
+        for method, path, body in (
+            ("POST", "/Users", new_user("cat")),
+            ("PUT", url_of(ANN), new_user("ann", externalId="C1")),
+            ("PATCH", url_of(ANN), patch_of(TITLE)),
+            ("DELETE", url_of(ANN), None),
+            ("POST", "/Bulk", bulk_of({"method": "DELETE", "path": url_of(ANN)})),
+        ):
+            assert_error(await clients[name].request(method, path, body), 403, naming="read_only")
+    assert sorted(await clients["corp"].names()) == ["admin", "ann"]
+    assert {**await synapse.account(ANN), "last_seen_ts": None} == {**before, "last_seen_ts": None}
+
+
+@pytest.mark.homeserver(module_config=CONFIG | {"protected": ["@emergency:.*"]})
+async def test_nobody_writes_to_protected_accounts(clients: Clients, synapse: Synapse) -> None:
+    """Server administrators, and whom the configuration names, are read and not written, by any client."""
+    await synapse.change("@emergency:example.org", displayname="Emergency")
+    for user_id in ("@admin:example.org", "@emergency:example.org"):
+        for name in ("corp-any", "hr-any"):
+            user = await clients[name].read(user_id)
+            assert {status for _, status in await clients[name].writes(user_id, user)} == {403}
+            assert_error(await clients[name].post("/Users", user), 403)
+
+
+async def test_nobody_writes_to_the_account_that_asks(admin: Admin, clients: Clients) -> None:
+    """The account whose token makes a request is not its to change, server administrator or not (documentation).
+
+    Whoever ceases to be one between the check of the token and the write is still who asks: this test stands in there.
+    """
+    bob = await clients["corp"].create("bob")
+    application = build(Config(), admin.homeserver.hs)
+    store, subject = application.store, Subject(name=bob["id"], user_id=bob["id"])
+    handler = Handler(application.service, UserStorage(store, Rights(subject=subject, protected=(), users=store.users)))
+
+    for method, body in (("PUT", new_user("bob")), ("PATCH", patch_of(TITLE)), ("PATCH", patch_of()), ("DELETE", None)):
+        request = ScimRequest(
+            method,
+            f"{SERVER}{STABLE}",
+            url_of(bob["id"]),
+            headers={"Content-Type": "application/scim+json"},
+            body=b"" if body is None else json.dumps(body).encode(),
+            subject=subject,
+        )
+        with pytest.raises(SCIMException, match="is the one whose access token makes this request") as refused:
+            await handler.handle(request)
+        assert refused.value.status == 403
+    assert await clients["corp"].read(bob["id"]) == bob

@@ -121,7 +121,7 @@ async def locked(homeserver: LocalHomeserver, user_id: str) -> AsyncIterator[Non
 
 def patient(homeserver: LocalHomeserver, seconds: float) -> UserStorage:
     """Return the Users, for somebody who waits so long for a lock."""
-    database = HomeserverDatabase(homeserver.hs, fold, lock_wait_s=seconds)
+    database = HomeserverDatabase(homeserver.hs, fold, shared=True, lock_wait_s=seconds)
     store = build(Config(), homeserver.hs, database=database).store
     return UserStorage(store, Rights(subject=Subject(name="okta"), protected=(), users=store.users))
 
@@ -130,12 +130,18 @@ def patient(homeserver: LocalHomeserver, seconds: float) -> UserStorage:
 async def test_whoever_waits_for_an_account_gets_it(homeserver: LocalHomeserver, scim: Scim) -> None:
     """A write waits for the one before it, of whatever process, and then happens."""
     ann = await scim.create("ann")
-    async with locked(homeserver, ann["id"]):
-        write = ensureDeferred(scim.replaced(ann["id"], new_user("ann", title="Dr")))
-        assert "title" not in await scim.read(ann["id"])
-        assert not write.called
+    storage = patient(homeserver, 30)
 
-    assert (await write)["title"] == "Dr"
+    async def write() -> str:
+        async with storage.writing(ann["id"]) as account:
+            return account.user_id
+
+    async with locked(homeserver, ann["id"]):
+        written = ensureDeferred(write())
+        assert await scim.read(ann["id"]) == ann
+        assert not written.called
+
+    assert await written == ann["id"]
 
 
 @pytest.mark.usefixtures("engine")

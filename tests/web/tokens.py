@@ -1,0 +1,60 @@
+"""Clients with tokens of their own, and what is said of their requests."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import logging
+from pathlib import Path
+from typing import Any
+
+from tests.support.client import Response
+from tests.support.configuration import scim_module
+from tests.support.homeserver import LocalHomeserver, StartHomeserver
+from tests.web.clients import STABLE, Admin, Scim, assert_error
+
+BEARER = 'Bearer realm="SCIM"'
+BOTH = 'Bearer realm="SCIM", Basic realm="SCIM"'
+
+
+def token_of(name: str) -> str:
+    """Return the token of a client that `client` configures."""
+    return f"scim_{name}_".ljust(48, "x")
+
+
+def client(name: str, **settings: Any) -> dict[str, Any]:
+    """Return a client for the module's configuration."""
+    return {"name": name, "token_sha256": [hashlib.sha256(token_of(name).encode()).hexdigest()], **settings}
+
+
+def basic(name: str, token: str) -> dict[str, str]:
+    """Return the header of HTTP Basic (RFC 7617)."""
+    return {"Authorization": f"Basic {base64.b64encode(f'{name}:{token}'.encode()).decode()}"}
+
+
+def scim_of(homeserver: LocalHomeserver, token: str, prefix: str = STABLE) -> Scim:
+    """Return the requests of whoever has a token."""
+    return Scim(homeserver.url, token, prefix)
+
+
+def logged(homeserver: LocalHomeserver, level: int = logging.INFO) -> str:
+    """Return what was logged, from a level on."""
+    return "\n".join(record.getMessage() for record in homeserver.log_records if record.levelno >= level)
+
+
+def assert_unauthenticated(response: Response, naming: str = "", challenge: str = BEARER) -> None:
+    """Check that an answer is a 401 with a challenge."""
+    assert_error(response, 401, naming=naming)
+    assert response.headers["www-authenticate"] == challenge
+
+
+async def started(start_homeserver: StartHomeserver, *clients: dict[str, Any]) -> Admin:
+    """Start a homeserver that knows some clients."""
+    return await Admin.of(await start_homeserver(module=scim_module({"clients": list(clients)})))
+
+
+def write(path: Path, token: str) -> Path:
+    """Write a token into a file that only the homeserver can read, and return the file."""
+    path.touch(0o600)
+    path.write_text(f"{token}\n")
+    return path
