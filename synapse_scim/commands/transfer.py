@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from synapse_scim.commands.options import connect, file_options, server_options
 _SHOWN = 20
 _INTERRUPTED = 130
 
+_STOPS = "The request that is under way is finished. Ctrl-C again ends at once."
+
 _DIFFER = tuple(verdict for verdict in Verdict if verdict is not Verdict.unchanged)
 
 off_board_option = click.option(
@@ -44,10 +47,6 @@ class _Screen:
 
     results: Console = attrs.field(factory=lambda: Console(soft_wrap=True, highlight=False))
     errors: Console = attrs.field(factory=lambda: Console(stderr=True, soft_wrap=True, highlight=False))
-
-    def say_that_it_stops(self) -> None:
-        """Say what comes of Ctrl-C."""
-        self.errors.print("The request that is under way is finished. Ctrl-C again ends at once.", style="yellow")
 
     @contextmanager
     def progress(self) -> Iterator[Progress]:
@@ -112,7 +111,7 @@ def import_(
             raise Trouble(f"Nothing was done: {refused} refused. Correct the file, or use --keep-going")
         importing = Import(ledger, server, Limits.of(server))
         try:
-            with screen.progress() as progress, stopping(importing, screen.say_that_it_stops):
+            with screen.progress() as progress, stopping(importing, partial(screen.errors.print, _STOPS)):
                 task = progress.add_task("Importing", total=ledger.count(*_DIFFER) - refused)
                 importing.run(lambda steps: progress.advance(task, steps))
         finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from tests.support.https import Answer, CertificateAuthority, HttpsServer, answe
 from tests.support.proxy import Habits, ReverseProxy
 from tests.support.runner import BlockingRunner
 from tests.web.clients import MATRIX, UNSTABLE, Admin
+from tests.web.tokens import client, token_of
 
 
 @attrs.frozen(kw_only=True)
@@ -398,11 +400,37 @@ async def test_without_encryption_everybody_reads_the_token(deployment: Deployme
     assert "everybody on the way reads the token" in bad(findings)["encryption"]
 
 
-async def test_client_cannot_tell_what_becomes_of_addresses(deployment: Deployment) -> None:
-    """Synapse tells its administrators alone where they seem to call from."""
-    deployment.proxy.own[b"/_scim/Me"] = answer(b"{}", SCIM, status=404)
+@pytest.mark.parametrize(
+    ("settings", "outcome", "said"),
+    [
+        ({}, "good", "its token is good for users:read, users:write, until it is taken away"),
+        ({"expires": "2099-01-01T00:00:00Z"}, "good", "until 2099-01-01"),
+        ({"expires": (datetime.now(UTC) + timedelta(days=20)).isoformat()}, "bad", "its token expires on"),
+    ],
+)
+async def test_what_a_client_is_good_for_is_told(
+    settings: dict[str, Any], outcome: str, said: str, deployment: Deployment
+) -> None:
+    """The configuration tells it; what becomes of addresses, Synapse tells its administrators alone."""
+    await deployment.homeserver.restart({"modules": [scim_module({"clients": [client("entra", **settings)]})]})
+    deployment.proxy.target = deployment.homeserver.port
+    deployment.line.token_path.write_text(token_of("entra"))
 
-    assert (await deployment.check())["X-Forwarded-For"]["outcome"] == "open"
+    findings = await deployment.check("--config", deployment.homeserver.write_configuration())
+
+    assert findings["client entra"]["outcome"] == outcome
+    assert said in findings["client entra"]["said"]
+    assert findings["X-Forwarded-For"]["outcome"] == "open"
+
+
+async def test_token_files_of_clients_are_read(deployment: Deployment, tmp_path: Path) -> None:
+    """A file that is not there stops Synapse at its next start."""
+    settings = {"name": "entra", "token_paths": [str(tmp_path / "missing")]}
+    configuration = yaml.safe_load(deployment.homeserver.write_configuration().read_text())
+    path = tmp_path / "homeserver.yaml"
+    path.write_text(yaml.safe_dump({**configuration, "modules": [scim_module({"clients": [settings]})]}))
+
+    assert "token_paths" in bad(await deployment.check("--config", path))["clients"]
 
 
 async def test_url_without_prefix_leads_to_none(deployment: Deployment) -> None:

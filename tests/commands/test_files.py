@@ -137,7 +137,7 @@ async def test_export_overwrites_nothing(line: CommandLine) -> None:
         ),
         (
             b'[{"userName": "a"},\n{"userName": "b"',
-            "The list breaks off, or is no JSON in utf-8, somewhere behind entry 0",
+            "The list breaks off, or is no JSON in utf-8, somewhere behind entry 1",
         ),
         (b"name.givenName,title\nAnn,Cook\n", "one of them must be userName"),
         (b"userName,titel\nann,Cook\n", "The column 'titel' is no attribute of a User"),

@@ -19,6 +19,7 @@ from tests.support.https import answer
 from tests.support.proxy import Habits, ReverseProxy
 from tests.support.runner import BlockingRunner
 from tests.web.clients import Admin, until
+from tests.web.tokens import client, token_of
 
 PEOPLE = [{"userName": f"p{number}"} for number in range(400)]
 SCIM = "application/scim+json"
@@ -97,6 +98,17 @@ async def test_import_tells_what_was_done_before_the_server_went(line: CommandLi
     assert "it does not reach Synapse" in imported.output
 
 
+@pytest.mark.homeserver(module_config={"clients": [client("reader", scopes=["users:read"])]})
+async def test_token_that_may_not_write_changes_nothing(line: CommandLine) -> None:
+    """What the server says is told of each person."""
+    line.token_path.write_text(token_of("reader"))
+
+    imported = await line.run("import", line.write_lines(PEOPLE[:2]))
+
+    assert (imported.exit_code, counts(imported)) == (1, {"created": 2})
+    assert imported.output.count("This credential lacks the scope users:write (HTTP 403)") == 2
+
+
 async def test_server_that_refuses_all_changes_ends_the_import(line: CommandLine, proxy: ReverseProxy) -> None:
     """What is refused as a whole would be refused again."""
     proxy.own[b"/_scim/Bulk"] = answer(b'{"detail": "You may not"}', SCIM, status=403)
@@ -118,9 +130,10 @@ async def test_single_change_needs_no_bulk_request(line: CommandLine, proxy: Rev
     assert (imported.exit_code, counts(imported)) == (0, {"off-boarded": 1, "unchanged": 1})
 
 
-async def test_client_adopts_whom_it_can_prove_to_know(line: CommandLine, proxy: ReverseProxy, admin: Admin) -> None:
+@pytest.mark.homeserver(module_config={"clients": [client("entra")]})
+async def test_client_adopts_whom_it_can_prove_to_know(line: CommandLine, admin: Admin) -> None:
     """Without a server administrator's token, an account is adopted for its e-mail address or SSO identity alone."""
-    proxy.own[b"/_scim/Me"] = answer(b"{}", SCIM, status=404)
+    line.token_path.write_text(token_of("entra"))
     await admin.homeserver.register("carol")
     await admin.homeserver.register("dave")
     await admin.synapse.change("@dave:example.org", threepids=[{"medium": "email", "address": "dave@corp.example"}])
@@ -129,9 +142,12 @@ async def test_client_adopts_whom_it_can_prove_to_know(line: CommandLine, proxy:
     )
 
     planned = await line.run("plan", path)
-
     assert counts(planned) == {"created": 1, "adopted": 1, "refused": 1}
     assert "line 1, carol: the account @carol:example.org was not made by SCIM" in planned.output
+
+    imported = await line.run("import", "--keep-going", path)
+    assert counts(imported) == {"created": 1, "adopted": 1, "refused beforehand": 1}
+    assert (await admin.scim.read("@dave:example.org"))["emails"] == [{"value": "Dave@corp.example"}]
 
 
 async def test_token_that_opens_nothing_ends_the_plan(line: CommandLine, proxy: ReverseProxy) -> None:

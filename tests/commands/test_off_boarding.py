@@ -72,17 +72,17 @@ async def test_nobody_leaves_because_of_a_broken_line(line: CommandLine, admin: 
     assert len(await admin.scim.names()) == 4
 
 
-@pytest.mark.homeserver(module_config={"guard": {"at_least": 2, "max": 0}})
+@pytest.mark.homeserver(module_config={"guard": {"at_least": 2, "max": 0}, "limits": {"bulk_operations": 3}})
 async def test_guard_holds_people_back(line: CommandLine, admin: Admin) -> None:
     """Whom the guard keeps is told, with what lets them go; everything else is done."""
-    await make_people(admin, *(f"leaving{number}" for number in range(5)))
+    await make_people(admin, *(f"leaving{number}" for number in range(8)))
 
     imported = await line.run("import", "--off-board", "disable", line.write_lines([STAYING]))
 
     assert imported.exit_code == 1
-    assert counts(imported) == {"created": 1, "off-boarded": 5}
-    assert "The server's guard holds 3 people back" in imported.output
-    assert "synapse-scim guard allow 3" in imported.output
+    assert counts(imported) == {"created": 1, "off-boarded": 8}
+    assert "The server's guard holds 6 people back" in imported.output
+    assert "synapse-scim guard allow 6" in imported.output
     assert len(await admin.scim.names("active eq false")) == 2
 
 

@@ -67,7 +67,7 @@ class ReverseProxy(Resource):
 
     def render(self, request: Request) -> int:
         """Pass a request on, and its answer back."""
-        ensureDeferred(self._pass_on(request)).addErrback(request.processingFailed)
+        _ = ensureDeferred(self._pass_on(request)).addErrback(request.processingFailed)
         return NOT_DONE_YET
 
     async def stop(self) -> None:
