@@ -147,6 +147,7 @@ def homeserver(database: Database, *, indexes: bool = False) -> SpawnedHomeserve
                         "cursor_secret_path": str(secret),
                         "guard": {"max": None},
                         "allow_synapse_indexes": indexes,
+                        "limits": {"admin_rate": {"per_second": 1_000_000, "burst_count": 1_000_000}},
                     }
                 ),
                 {"module": "benchmarks.floor.FloorModule", "config": {}},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import attrs
 
@@ -12,6 +12,7 @@ from synapse_scim.config import ConfigurationError
 from synapse_scim.credentials.clients import ClientTokens
 from synapse_scim.database import Transaction
 from synapse_scim.homeserver.description import Description, Unusable, describe, query_offline
+from synapse_scim.store.processes import Process, alive, disagreements
 from synapse_scim.store.schema import VERSION
 
 _SOON = timedelta(days=30)
@@ -103,6 +104,29 @@ def _database(config_paths: Sequence[str]) -> Iterator[Finding]:
         )
         return
     yield good("database", f"it can be reached, and its tables have version {version}")
+    yield _processes(query_offline(config_paths, lambda txn: alive(txn, datetime.now(UTC))))
+
+
+def _processes(processes: Sequence[Process]) -> Finding:
+    """Say whether all processes of the homeserver serve the same SCIM."""
+    names = ", ".join(process.name for process in processes)
+    if not processes:
+        return bad("processes", "none that serves SCIM shows a sign of life", "Start Synapse, or see what its log says")
+    if settings := disagreements(processes):
+        return bad(
+            "processes",
+            f"{names} do not agree on {', '.join(settings)}",
+            "Give all processes the same 'modules' section, and restart them",
+        )
+    if len({process.version for process in processes}) > 1:
+        return bad("processes", f"{names} run different versions of the module", "Restart all of them")
+    if not any(process.keeps_schedules for process in processes):
+        return bad(
+            "processes",
+            f"none of {names} keeps the schedules: nobody is deactivated when the time has come",
+            "Have the process load the module on which Synapse runs background tasks ('run_background_tasks_on')",
+        )
+    return good("processes", f"SCIM is served by {names}, with the same settings")
 
 
 def _tables_version(txn: Transaction) -> int:

@@ -65,3 +65,12 @@ def run_offline(config_paths: Sequence[str], name: str, function: Callable[[Tran
         result = function(connection.cursor(txn_name=name))
         connection.commit()
         return result
+
+
+def names_postgresql(config_paths: Sequence[str]) -> bool:
+    """Tell whether the database that a homeserver's configuration names is PostgreSQL.
+
+    Raises:
+        ConfigError: Synapse cannot read the configuration.
+    """
+    return load(config_paths).database.get_single_database().config["name"] == "psycopg2"

@@ -2,82 +2,20 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import attrs
 import httpx2
 import pytest
-import yaml
 
 from synapse_scim.client.answers import unreachable
+from tests.commands.deployment import Deployment, bad
 from tests.commands.line import CommandLine, invoke
-from tests.support.configuration import http_listener, scim_module
-from tests.support.homeserver import LocalHomeserver, StartHomeserver
+from tests.support.configuration import scim_module
+from tests.support.homeserver import StartHomeserver
 from tests.support.https import Answer, CertificateAuthority, HttpsServer, answer, redirect
 from tests.support.proxy import Habits, ReverseProxy
-from tests.support.runner import BlockingRunner
-from tests.web.clients import MATRIX, UNSTABLE, Admin
-from tests.web.tokens import client, token_of
-
-
-@attrs.frozen(kw_only=True)
-class Deployment:
-    """A homeserver behind a reverse proxy."""
-
-    proxy: ReverseProxy
-    homeserver: LocalHomeserver
-    admin: Admin
-    line: CommandLine
-
-    async def check(self, *arguments: str | Path, **habits: Any) -> dict[str, dict[str, str]]:
-        """Return what is found, by what it is about, with a proxy of some habits."""
-        self.proxy.habits = Habits(**habits)
-        result = await self.line.run("check", "--json", *arguments)
-        findings = {finding["about"]: finding for finding in json.loads(result.stdout)}
-        assert result.exit_code == int(any(finding["outcome"] == "bad" for finding in findings.values()))
-        return findings
-
-
-def bad(findings: dict[str, dict[str, str]]) -> dict[str, str]:
-    """Return what is wrong."""
-    return {about: finding["said"] for about, finding in findings.items() if finding["outcome"] == "bad"}
-
-
-@pytest.fixture
-def proxy(runner: BlockingRunner) -> Iterator[ReverseProxy]:
-    """A reverse proxy that has no homeserver yet."""
-    proxy = ReverseProxy(Habits())
-    yield proxy
-    runner.run(proxy.stop())
-
-
-@pytest.fixture
-def deployment(
-    proxy: ReverseProxy,
-    start_homeserver: StartHomeserver,
-    runner: BlockingRunner,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Deployment:
-    """A homeserver that is set up well."""
-    monkeypatch.setenv("NO_PROXY", "*")
-
-    async def started() -> Deployment:
-        homeserver = await start_homeserver(
-            module=scim_module(),
-            config={"public_baseurl": proxy.url + "/"},
-            listeners=[http_listener("client", x_forwarded=True)],
-        )
-        proxy.target = homeserver.port
-        admin = await Admin.of(homeserver)
-        line = CommandLine(proxy.url + "/_scim", admin.token, tmp_path)
-        return Deployment(proxy=proxy, homeserver=homeserver, admin=admin, line=line)
-
-    return runner.run(started())
+from tests.web.clients import MATRIX
 
 
 async def test_good_set_up_is_all_green(deployment: Deployment) -> None:
@@ -91,6 +29,7 @@ async def test_good_set_up_is_all_green(deployment: Deployment) -> None:
         "configuration",
         "listeners",
         "database",
+        "processes",
         "URL",
         "identity",
         "prefix /_scim",
@@ -307,17 +246,6 @@ async def test_server_that_changes_nothing_is_noted(deployment: Deployment) -> N
     assert (writing["outcome"], "read_only" in writing["said"]) == ("open", True)
 
 
-async def test_prefix_that_is_turned_off_is_no_error(deployment: Deployment) -> None:
-    """The configuration tells; without it, the command says that it may be so."""
-    await deployment.homeserver.restart({"modules": [scim_module({"stable_prefix": False})]})
-    deployment.proxy.target = deployment.homeserver.port
-    deployment.line.url = deployment.proxy.url + UNSTABLE
-    configuration = deployment.homeserver.write_configuration()
-
-    assert (await deployment.check("--config", configuration))["prefix /_scim"]["said"] == "it is turned off"
-    assert bad(await deployment.check()).keys() == {"prefix /_scim"}
-
-
 async def test_url_may_name_the_version(deployment: Deployment) -> None:
     """A segment `/v2` behind the prefix is SCIM's."""
     assert bad(await deployment.check("--url", f"{deployment.proxy.url}/_scim/v2")) == {}
@@ -326,67 +254,6 @@ async def test_url_may_name_the_version(deployment: Deployment) -> None:
 async def test_answers_without_date_say_nothing_of_the_clock(deployment: Deployment) -> None:
     """What cannot be told is no error."""
     assert (await deployment.check(date="today"))["clock"]["outcome"] == "open"
-
-
-async def test_listeners_that_believe_no_proxy_are_good(deployment: Deployment) -> None:
-    """Where Synapse looks at connections alone, no header fools it."""
-    await deployment.homeserver.restart({"listeners": [{"tag": "listener", **http_listener("client")}]})
-    deployment.proxy.target = deployment.homeserver.port
-
-    findings = await deployment.check("--config", deployment.homeserver.write_configuration(), appends_address=True)
-
-    assert "no listener of the main process believes it" in findings["X-Forwarded-For"]["said"]
-
-
-async def test_configuration_alone_can_be_looked_at(deployment: Deployment) -> None:
-    """The URL is then the one that it says; without a token, nothing is asked that needs one."""
-    configuration = deployment.homeserver.write_configuration()
-
-    result = await invoke(["check", "--json", "--config", str(configuration)])
-    findings = {finding["about"]: finding for finding in json.loads(result.stdout)}
-
-    assert result.exit_code == 0
-    assert findings["URL"]["said"] == f"SCIM answers at {deployment.proxy.url}/_scim"
-    assert findings["token"]["outcome"] == "open"
-
-
-@pytest.mark.parametrize(
-    ("changes", "about", "said"),
-    [
-        ({"modules": [scim_module({"pasword": {}})]}, "configuration", "'pasword' is not a setting"),
-        ({"modules": []}, "configuration", "the module is not loaded"),
-        ({"listeners": [http_listener("federation")]}, "listeners", "none of the main process serves clients"),
-        ({"database": {"name": "sqlite3", "args": {"database": "/nowhere/at.all"}}}, "database", "there is no file"),
-        (
-            {"database": {"name": "psycopg2", "args": {"host": "127.0.0.1", "port": 1, "dbname": "x"}}},
-            "database",
-            "it cannot be used: ",
-        ),
-    ],
-)
-async def test_wrong_configuration_is_named(
-    changes: dict[str, Any], about: str, said: str, deployment: Deployment, tmp_path: Path
-) -> None:
-    """What Synapse would not start with, and what it would not serve SCIM with."""
-    configuration = yaml.safe_load(deployment.homeserver.write_configuration().read_text())
-    path = tmp_path / "wrong.yaml"
-    path.write_text(yaml.safe_dump({**configuration, **changes}))
-
-    result = await invoke(["check", "--json", "--config", str(path)])
-
-    assert result.exit_code == 1
-    found = {finding["about"]: finding["said"] for finding in json.loads(result.stdout) if finding["outcome"] == "bad"}
-    assert said in found[about], found
-
-
-async def test_tables_of_another_version_are_named(deployment: Deployment) -> None:
-    """They are those of a module that was installed and not started, or started and taken away."""
-    pool = deployment.homeserver.hs.get_datastores().main.db_pool
-    await pool.simple_insert("synapse_scim_schema", {"version": 999})
-
-    findings = await deployment.check("--config", deployment.homeserver.write_configuration())
-
-    assert "the module's tables have version 999" in bad(findings)["database"]
 
 
 async def test_without_encryption_everybody_reads_the_token(deployment: Deployment) -> None:
@@ -398,39 +265,6 @@ async def test_without_encryption_everybody_reads_the_token(deployment: Deployme
     await elsewhere.stop()
 
     assert "everybody on the way reads the token" in bad(findings)["encryption"]
-
-
-@pytest.mark.parametrize(
-    ("settings", "outcome", "said"),
-    [
-        ({}, "good", "its token is good for users:read, users:write, until it is taken away"),
-        ({"expires": "2099-01-01T00:00:00Z"}, "good", "until 2099-01-01"),
-        ({"expires": (datetime.now(UTC) + timedelta(days=20)).isoformat()}, "bad", "its token expires on"),
-    ],
-)
-async def test_what_a_client_is_good_for_is_told(
-    settings: dict[str, Any], outcome: str, said: str, deployment: Deployment
-) -> None:
-    """The configuration tells it; what becomes of addresses, Synapse tells its administrators alone."""
-    await deployment.homeserver.restart({"modules": [scim_module({"clients": [client("entra", **settings)]})]})
-    deployment.proxy.target = deployment.homeserver.port
-    deployment.line.token_path.write_text(token_of("entra"))
-
-    findings = await deployment.check("--config", deployment.homeserver.write_configuration())
-
-    assert findings["client entra"]["outcome"] == outcome
-    assert said in findings["client entra"]["said"]
-    assert findings["X-Forwarded-For"]["outcome"] == "open"
-
-
-async def test_token_files_of_clients_are_read(deployment: Deployment, tmp_path: Path) -> None:
-    """A file that is not there stops Synapse at its next start."""
-    settings = {"name": "entra", "token_paths": [str(tmp_path / "missing")]}
-    configuration = yaml.safe_load(deployment.homeserver.write_configuration().read_text())
-    path = tmp_path / "homeserver.yaml"
-    path.write_text(yaml.safe_dump({**configuration, "modules": [scim_module({"clients": [settings]})]}))
-
-    assert "token_paths" in bad(await deployment.check("--config", path))["clients"]
 
 
 async def test_url_without_prefix_leads_to_none(deployment: Deployment) -> None:
