@@ -281,6 +281,20 @@ async def test_an_issuer_need_not_be_up(asking: Asking, issuer: TokenIssuer) -> 
     await until(opens)
 
 
+async def test_whoever_guesses_is_turned_away_before_anybody_is_asked(asking: Asking, issuer: TokenIssuer) -> None:
+    """The limit of unknown credentials from one address bounds how often the issuer is asked (the documentation)."""
+    homeserver = (await asking()).homeserver
+    token = issuer.opaque_token()
+    await assert_opens(homeserver, token)
+
+    statuses = [(await scim_of(homeserver, f"guess{number}").get("/Users")).status for number in range(120)]
+
+    assert statuses[:60] == [401] * 60
+    assert statuses[-1] == 429
+    assert len(issuer.asked_about) == 1 + statuses.count(401)
+    await assert_opens(homeserver, token)
+
+
 @pytest.mark.parametrize("admin_tokens", [True, False])
 async def test_tokens_of_the_homeserver_are_shown_to_nobody(
     start_homeserver: StartHomeserver,
