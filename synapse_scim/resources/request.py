@@ -15,6 +15,9 @@ from synapse_scim.text import text_problem
 if TYPE_CHECKING:
     from twisted.web.server import Request
 
+STABLE_PREFIX = "/_scim"
+UNSTABLE_PREFIX = "/_matrix/client/unstable/coop.yaal/scim"
+
 VERSION_SEGMENT = "v2"
 """What may stand between the prefix and the endpoints, and then does in the answers too (RFC 7644 §3.13)."""
 
