@@ -163,9 +163,16 @@ class Findings:
 class Campaign:
     """Sends requests, one after the other."""
 
-    def __init__(self, homeserver: LocalHomeserver, admin_token: str, person_token: str) -> None:
-        """Send them to a homeserver whose clients are those of `test_fuzz.CLIENTS`."""
-        self.findings = Findings()
+    def __init__(self, homeserver: LocalHomeserver, admin_token: str, person_token: str, findings: Findings) -> None:
+        """Send them to a homeserver.
+
+        Args:
+            homeserver: The homeserver, with some accounts, and the clients of `test_fuzz.CONFIG`.
+            admin_token: The access token of a server admin.
+            person_token: The access token of somebody else.
+            findings: Where to write down what is seen.
+        """
+        self.findings = findings
         self._homeserver = homeserver
         self._journal = Journal(homeserver._database)
         self._transactions = Transactions()
@@ -208,10 +215,11 @@ class Campaign:
             told = None if answer is None else answer.body[:300]
             self.findings.problems.append(f"{'; '.join(problems)}\n{status} {told!r}\n{_shortened(request)}")
 
-    def stop(self) -> None:
-        """Watch no more."""
+    async def stop(self) -> None:
+        """Watch no more, and stop the homeserver."""
         self._journal.close()
         self._transactions.stop()
+        await self._homeserver.stop()
 
     async def _exchange(self, request: Request) -> Answer:
         wire = await Wire.to(self._homeserver.url)
@@ -227,7 +235,8 @@ class Campaign:
         """Return what is wrong with an answer; keep what later requests may use."""
         if "x-injected" in answer.headers:
             return ["a header was injected"]
-        if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        # RFC 7644 §3.11 has 501 for what /Me does not know.
+        if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR and answer.status != HTTPStatus.NOT_IMPLEMENTED:
             return ["a server error"]
         self._version = answer.headers.get("etag", self._version)
         if request.method == "HEAD" or answer.status in _WITHOUT_BODY or _is_not_ours(request, answer):

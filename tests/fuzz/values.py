@@ -265,18 +265,13 @@ def searches(draw: st.DrawFn) -> Any:
 PATHS = sometimes(
     st.sampled_from(
         [
-            "displayName",
-            "title",
-            "active",
+            *["displayName", "title", "active", "externalId", "phoneNumbers", "emails"] * 3,
             "userName",
             "password",
             "name.givenName",
-            "emails",
             'emails[type eq "work"]',
             'emails[type eq "work"].value',
             "emails[primary eq true].value",
-            "phoneNumbers",
-            "externalId",
             f"{ENTERPRISE}:department",
             f"{ENTERPRISE}:manager",
             f"{MATRIX}:locked",
@@ -291,16 +286,24 @@ PATHS = sometimes(
     st.one_of(ODD_TEXTS, FILTERS, ODD_VALUES),
     10,
 )
+_FITTING = ATTRIBUTES | {
+    "name.givenName": TITLES,
+    'emails[type eq "work"].value': EMAILS,
+    "emails[primary eq true].value": EMAILS,
+    f"{ENTERPRISE}:department": TITLES,
+    f"{ENTERPRISE}:manager": sometimes(st.sampled_from(NAMES), ODD_VALUES),
+    "userName": USER_NAMES,
+}
 _SMALL = st.one_of(*(ATTRIBUTES[name] for name in ("displayName", "active", "emails", "phoneNumbers", "title", "name")))
 
 
 @st.composite
 def operations(draw: st.DrawFn) -> Any:
     """Return an operation of a PATCH."""
-    operation: dict[str, Any] = {"op": draw(text("add", "replace", "remove", "Add", "Replace"))}
+    operation: dict[str, Any] = {"op": draw(text("add", "replace", "replace", "remove", "Add"))}
     if draw(st.integers(0, 3)):
         path = operation["path"] = draw(PATHS)
-        fitting = ATTRIBUTES.get(path) if isinstance(path, str) else None
+        fitting = _FITTING.get(path) if isinstance(path, str) else None
         value = _SMALL if fitting is None else sometimes(fitting, st.one_of(_SMALL, ODD_VALUES), 6)
         if operation["op"] != "remove" or draw(BOOLEANS):
             operation["value"] = draw(value)

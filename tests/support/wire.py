@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import cast
+from typing import Self, cast
 from urllib.parse import urlsplit
 
 import attrs
@@ -42,11 +42,11 @@ class Wire(Protocol):
         """Fires when the connection has ended."""
 
     @classmethod
-    async def to(cls, url: str) -> Wire:
+    async def to(cls, url: str) -> Self:
         """Connect to where a URL leads."""
         parts = urlsplit(url)
         endpoint = TCP4ClientEndpoint(reactor, cast("str", parts.hostname), cast("int", parts.port))
-        return cast("Wire", await connectProtocol(endpoint, cls()))
+        return cast("Self", await connectProtocol(endpoint, cls()))
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
         """Keep what comes."""
