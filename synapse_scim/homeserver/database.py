@@ -169,7 +169,7 @@ class HomeserverDatabase:
         while (lock := await self._store.try_acquire_lock(_LOCK, user_id)) is None:
             if self._clock.time() > deadline:
                 raise Unavailable(f"The account {user_id} is being changed by somebody else; try again later")
-            await self._clock.sleep(Duration(seconds=pause * random.uniform(0.5, 1.0)))  # noqa: S311 - no secret
+            await self._clock.sleep(Duration(seconds=pause * random.uniform(0.5, 1.0)))  # noqa: S311 - no secret # nosec B311
             pause = min(2 * pause, longest)
         async with lock:
             yield

@@ -22,6 +22,8 @@ from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 from twisted.web.http import HTTPChannel
 
 from tests.fuzz.requests import Request
+from tests.fuzz.values import PASSWORDS
+from tests.support.confidential import keep_secret
 from tests.support.databases import Database
 from tests.support.homeserver import LocalHomeserver
 from tests.support.wire import Answer, ConnectionEnded, Wire
@@ -71,23 +73,22 @@ class Journal:
         self._run(f"CREATE TABLE fuzz_journal (entry {serial} PRIMARY KEY, source TEXT NOT NULL)")
         if engine is psycopg2:
             self._run(
-                "CREATE FUNCTION fuzz_note() RETURNS trigger LANGUAGE plpgsql AS"
-                " $$ BEGIN INSERT INTO fuzz_journal (source) VALUES (TG_OP || ' ' || TG_TABLE_NAME); RETURN NULL; END $$"
+                "CREATE FUNCTION fuzz_note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+                " INSERT INTO fuzz_journal (source) VALUES (TG_OP || ' ' || TG_TABLE_NAME); RETURN NULL; END $$"
             )
         for table in _TABLES:
             # Synapse notes when a token and a device were used.
             actions = ("INSERT", "DELETE") if table in {"devices", "access_tokens"} else ("INSERT", "UPDATE", "DELETE")
             for action in actions:
-                does = (
-                    "EXECUTE FUNCTION fuzz_note()"
-                    if engine is psycopg2
-                    else f"BEGIN INSERT INTO fuzz_journal (source) VALUES ('{action} {table}'); END"
-                )
+                note = f"INSERT INTO fuzz_journal (source) VALUES ('{action} {table}')"  # noqa: S608 - named above
+                does = "EXECUTE FUNCTION fuzz_note()" if engine is psycopg2 else f"BEGIN {note}; END"
                 self._run(f"CREATE TRIGGER fuzz_{action}_{table} AFTER {action} ON {table} FOR EACH ROW {does}")
 
     def news(self) -> list[str]:
         """Return what was written since it was asked last."""
-        rows = self._run("SELECT entry, source FROM fuzz_journal WHERE entry > %d ORDER BY entry" % self._seen)
+        rows = self._run(
+            f"SELECT entry, source FROM fuzz_journal WHERE entry > {self._seen} ORDER BY entry"  # noqa: S608 - a number
+        )
         if rows:
             self._seen = rows[-1][0]
         return [source for _, source in rows]
@@ -133,12 +134,14 @@ class Findings:
     Attributes:
         outcomes: How often each operation had each status.
         reached: How many requests of each operation reached the storage.
+        written: How many requests wrote anything.
         problems: What must not be.
         slowest: The longest time that a request took, in seconds.
     """
 
     outcomes: Counter[tuple[str, int]] = attrs.field(factory=Counter)
     reached: Counter[str] = attrs.field(factory=Counter)
+    written: int = 0
     problems: list[str] = attrs.field(factory=list)
     slowest: float = 0
 
@@ -174,6 +177,7 @@ class Campaign:
         """
         self.findings = findings
         self._homeserver = homeserver
+        keep_secret(*PASSWORDS)
         self._journal = Journal(homeserver._database)
         self._transactions = Transactions()
         self._cursor = self._version = "none"
@@ -205,6 +209,7 @@ class Campaign:
         self.findings.outcomes[request.operation, status] += 1
         self.findings.reached[request.operation] += self._transactions.count > before
         written = self._journal.news()
+        self.findings.written += bool(written)
         if written and not (answer and _may_have_written(request, answer)):
             problems.append(f"{written[:5]} by a request that changes nothing")
         records = self._homeserver.log_records
@@ -243,17 +248,18 @@ class Campaign:
             return []
         if answer.headers.get("content-type", "").partition(";")[0] != "application/scim+json":
             return ["not SCIM"]
-        try:
-            body = json.loads(answer.body)
-        except ValueError:
-            return ["no JSON"]
+        body = json.loads(answer.body)
         self._cursor = body.get("nextCursor", self._cursor)
-        if answer.status < HTTPStatus.BAD_REQUEST:
-            failed = [one for one in body.get("Operations", ()) if one.get("status") == "500"]
-            return [f"an operation failed: {one}" for one in failed]
-        if body.get("schemas") != [ERROR] or body.get("status") != str(answer.status) or not body.get("detail"):
-            return ["not an error of SCIM"]
-        return []
+        return _wrong_body(answer.status, body)
+
+
+def _wrong_body(status: int, body: dict[str, Any]) -> list[str]:
+    """Return what is wrong with the body of an answer with a status."""
+    if status < HTTPStatus.BAD_REQUEST:
+        return [f"an operation failed: {one}" for one in body.get("Operations", ()) if one.get("status") == "500"]
+    if body.get("schemas") != [ERROR] or body.get("status") != str(status) or not body.get("detail"):
+        return ["not an error of SCIM"]
+    return []
 
 
 def _is_not_ours(request: Request, answer: Answer) -> bool:

@@ -11,20 +11,11 @@ from urllib.parse import quote_plus
 import attrs
 from hypothesis import strategies as st
 
-from tests.fuzz.values import (
-    CURSOR,
-    IDS,
-    ODD_VALUES,
-    VERSION,
-    bulks,
-    parameters,
-    patches,
-    quoted,
-    searches,
-    sometimes,
-    users,
-)
+from tests.fuzz.searches import parameters, searches
+from tests.fuzz.texts import CURSOR, ODD_VALUES, VERSION, sometimes
+from tests.fuzz.values import IDS, bulks, patches, quoted, users
 from tests.web.clients import STABLE, UNSTABLE, USER
+
 
 @attrs.frozen(kw_only=True)
 class Request:
@@ -50,7 +41,10 @@ class Request:
         """Return what is sent, with what earlier answers gave."""
         body = self.body.replace(CURSOR.encode(), cursor.encode())
         lines = [
-            self.method.encode() + b" " + self.target.replace(CURSOR.encode(), quote_plus(cursor).encode()) + b" HTTP/1.1",
+            self.method.encode()
+            + b" "
+            + self.target.replace(CURSOR.encode(), quote_plus(cursor).encode())
+            + b" HTTP/1.1",
             b"Host: matrix.example.org",
             *(line.replace(VERSION.encode(), version.encode()) for line in self.headers),
         ]
@@ -261,7 +255,9 @@ def requests(draw: st.DrawFn, operation: str) -> Request:
     )
 
 
-METHODS = st.sampled_from(["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "get", "PROPFIND", "X" * 300])
+METHODS = st.sampled_from(
+    ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "get", "PROPFIND", "X" * 300]
+)
 DISCOVERY = st.sampled_from(
     ["/ServiceProviderConfig", "/ResourceTypes", "/ResourceTypes/User", "/Schemas", f"/Schemas/{USER}", "/Schemas/x"]
 )

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from tests.fuzz.campaign import Campaign, Findings
 from tests.fuzz.requests import OPERATIONS, Request, requests
-from tests.fuzz.values import POPULATION
+from tests.fuzz.texts import POPULATION
 from tests.support.configuration import scim_module
 from tests.support.databases import Engine
 from tests.support.homeserver import LocalHomeserver, StartHomeserver
@@ -97,6 +97,7 @@ def test_no_request_does_harm(start_homeserver: StartHomeserver, engine: Engine,
 
     print(f"\n{engine}, the slowest took {findings.slowest:.2f} s:\n{findings.table()}")  # noqa: T201 - `make fuzz`
     assert findings.problems == [], "\n\n".join([f"{len(findings.problems)} problems:", *findings.problems[:20]])
+    assert findings.written
     assert findings.reached.total() >= 0.3 * findings.count
     for operation in set(OPERATIONS) - {"elsewhere", "wrong method"}:
         assert any(findings.outcomes[operation, status] for status in (200, 201, 204)), operation

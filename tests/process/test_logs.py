@@ -50,6 +50,7 @@ async def test_a_secret_in_the_log_of_a_process_fails_the_test(spawn_homeserver:
 
     with pytest.raises(Leaked, match="scim_okta"):
         homeserver.remove()
+    # The fixture removes it once more.
     homeserver._database.folder.mkdir()
 
 
@@ -95,9 +96,9 @@ def everything() -> Iterator[_Everything]:
 async def test_at_debug_only_synapses_own_loggers_show_what_they_handle(
     start_homeserver: StartHomeserver, everything: _Everything
 ) -> None:
-    """With everything at DEBUG, no logger shows what requests said but the few of Synapse's that the documentation names.
+    """With everything at DEBUG, no logger shows what requests said but the one of Synapse that the documentation names.
 
-    No logger at all shows a client's token, and none of the module's anything.
+    Passwords and tokens it does not show either.
     """
     homeserver = await start_homeserver(module=scim_module(CONFIG))
     admin = await Admin.of(homeserver)
