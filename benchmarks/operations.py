@@ -23,6 +23,9 @@ from benchmarks.storage import CURSOR_SECRET
 Variant = Literal["ours", "floor", "admin"]
 VARIANTS: tuple[Variant, ...] = ("ours", "floor", "admin")
 
+INDEXED = "indexed"
+"""The operation that is measured on a homeserver whose administrator allows an index on Synapse's own table."""
+
 PROMISES: Mapping[str, tuple[str, float | None]] = {
     "read": ("read one", 2),
     "userName": ("eq on userName", 2),
@@ -37,6 +40,7 @@ PROMISES: Mapping[str, tuple[str, float | None]] = {
     "title": ("change title (no profile)", 1.5),
     "put": ("PUT that changes nothing", None),
     "create": ("create", 1.5),
+    INDEXED: ("create, with `allow_synapse_indexes`", 1.5),
 }
 """What is measured, in this order: its title, and how many times the bare work it may cost, if that is promised."""
 
@@ -186,16 +190,15 @@ class Operations:
                     "admin": lambda r: [_admin_unchanged(person(self._size - 1 - r.randrange(self._size // 10)))],
                 },
             ),
-            Operation(
-                name="create",
-                writes=True,
-                calls={
-                    "ours": lambda _: [Call("POST", f"{SCIM}/Users", self._new().scim())],
-                    "floor": lambda _: [_floor_create(self._new())],
-                    "admin": lambda _: [_admin_create(self._new())],
-                },
-            ),
+            *(Operation(name=name, writes=True, calls=self._creations()) for name in ("create", INDEXED)),
         )
+
+    def _creations(self) -> Mapping[Variant, Callable[[Random], Calls]]:
+        return {
+            "ours": lambda _: [Call("POST", f"{SCIM}/Users", self._new().scim())],
+            "floor": lambda _: [_floor_create(self._new())],
+            "admin": lambda _: [_admin_create(self._new())],
+        }
 
     def _each(self, *calls: Callable[[Person], Call]) -> Callable[[Random], Calls]:
         """Return what makes requests about anybody."""

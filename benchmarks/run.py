@@ -12,8 +12,8 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -25,11 +25,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from benchmarks import reactor, results
 from benchmarks.floor import PATH as FLOOR
 from benchmarks.load import Load, Processes, Slice
-from benchmarks.operations import PROMISES, VARIANTS, Call, Calls, Operation, Operations, Variant
+from benchmarks.operations import INDEXED, PROMISES, VARIANTS, Call, Calls, Operation, Operations, Variant
 from benchmarks.report import table, write_report
 from benchmarks.results import Cost, Found
 from benchmarks.storage import Storage, homeserver
 from tests.support.databases import Database, Engine
+from tests.support.process import SpawnedHomeserver
 
 T = TypeVar("T")
 
@@ -66,24 +67,42 @@ class Benchmark:
             return self._measure(engine, size, database, lambda share: progress.advance(measuring, share))
 
     def _measure(self, engine: Engine, size: int, database: Database, advance: Callable[[float], None]) -> Found:
-        server = homeserver(database)
+        names = self._options.operations or list(PROMISES)
+        step = 1 / (len(names) + 1)
         try:
-            server.start()
+            with self._running(engine, homeserver(database)) as (load, operations):
+                memory = load.processes.memory_mib
+                every = [o for o in operations(size) if o.name in names and o.name != INDEXED]
+                costs = {o.name: self._costs(load, o, lambda: advance(step)) for o in every}
+                memories = (memory, load.processes.memory_mib)
+                held = reactor.watch(load, operations(size)[0], size) if self._options.reactor else {}
+                advance(step)
+            if INDEXED in names:
+                with self._running(engine, homeserver(database, indexes=True)) as (load, operations):
+                    _wait_for_index(database)
+                    costs |= {
+                        o.name: self._costs(load, o, lambda: advance(step))
+                        for o in operations(size)
+                        if o.name == INDEXED
+                    }
+            return Found(engine=engine, size=size, memory_mib=memories, costs=costs, held=held)
+        finally:
+            database.drop()
+
+    @contextmanager
+    def _running(
+        self, engine: Engine, server: SpawnedHomeserver
+    ) -> Iterator[tuple[Load, Callable[[int], tuple[Operation, ...]]]]:
+        """Run a homeserver, and yield what sends it requests, and what makes the operations on so many people."""
+        server.start()
+        try:
             token = server.register_admin(f"bench{time.time_ns()}")
             cluster = self._storage.cluster if engine == "postgres" else None
             processes = Processes(server.pid, cluster.pid if cluster else None)
-            names = self._options.operations
-            operations = Operations(server.url, token, size).all()
-            every = [operation for operation in operations if not names or operation.name in names]
             with Load(server.port, token, processes, concurrency=_CONCURRENCY) as load:
-                memory = processes.memory_mib
-                costs = {o.name: self._costs(load, o, lambda: advance(1 / (len(every) + 1))) for o in every}
-                memories = (memory, processes.memory_mib)
-                held = reactor.watch(load, operations[0], size) if self._options.reactor else {}
-                advance(1 / (len(every) + 1))
-                return Found(engine=engine, size=size, memory_mib=memories, costs=costs, held=held)
+                yield load, lambda size: Operations(server.url, token, size).all()
         finally:
-            server.remove()
+            server.stop()
 
     def _costs(self, load: Load, operation: Operation, advance: Callable[[], None]) -> dict[str, Cost]:
         calls = {variant: operation.calls[variant] for variant in VARIANTS if variant in operation.calls}
@@ -130,6 +149,18 @@ def _transactions(load: Load, make: Callable[[Random], Calls], *, seconds: float
     after = load.once(count)
     each = {name: round((total - before.get(name, 0)) / made) for name, total in after.items()}
     return {name: number for name, number in sorted(each.items()) if number}
+
+
+def _wait_for_index(database: Database) -> None:
+    """Return when the module has made the index that it is allowed."""
+    sqlite = database.configuration["name"] == "sqlite3"
+    valid = (
+        "SELECT 1 FROM sqlite_master WHERE name = 'synapse_scim_users_lower_name'"
+        if sqlite
+        else "SELECT 1 FROM pg_index WHERE indisvalid AND indexrelid = to_regclass('synapse_scim_users_lower_name')"
+    )
+    while not database.execute(valid):
+        time.sleep(_SETTLE_S[True])
 
 
 def _numbers(text: str) -> list[int]:

@@ -124,8 +124,13 @@ class Storage:
         return cluster
 
 
-def homeserver(database: Database) -> SpawnedHomeserver:
-    """Return a homeserver with the module and the bare work on a database; it does not run yet."""
+def homeserver(database: Database, *, indexes: bool = False) -> SpawnedHomeserver:
+    """Return a homeserver with the module and the bare work on a database; it does not run yet.
+
+    Args:
+        database: The database.
+        indexes: Allow an index on Synapse's own table.
+    """
     folder = database.folder
     secret = folder / "cursor-secret"
     secret.write_bytes(CURSOR_SECRET)
@@ -141,6 +146,8 @@ def homeserver(database: Database) -> SpawnedHomeserver:
                         "sso": {"idp_id": PROVIDER},
                         "cursor_secret_path": str(secret),
                         "guard": {"max": None},
+                        "allow_synapse_indexes": indexes,
+                        "limits": {"admin_rate": {"per_second": 1_000_000, "burst_count": 1_000_000}},
                     }
                 ),
                 {"module": "benchmarks.floor.FloorModule", "config": {}},

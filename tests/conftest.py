@@ -18,6 +18,7 @@ from tests.support import homeserver as local
 from tests.support.configuration import scim_module
 from tests.support.databases import Databases, Engine
 from tests.support.homeserver import LocalHomeserver, StartHomeserver, prepare_database
+from tests.support.issuer import TokenIssuer
 from tests.support.process import SpawnedHomeserver, SpawnHomeserver
 from tests.support.runner import BlockingRunner
 
@@ -102,6 +103,14 @@ def homeserver(
     homeserver = runner.run(local.start_homeserver(databases, module=module, **options))
     yield homeserver
     runner.run(homeserver.stop(_expected_errors(request)))
+
+
+@pytest.fixture
+def issuer(runner: BlockingRunner) -> Iterator[TokenIssuer]:
+    """An authorization server that issues tokens for SCIM."""
+    issuer = TokenIssuer()
+    yield issuer
+    runner.run(issuer.stop())
 
 
 @pytest.fixture

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import click
 
+from synapse_scim.commands.audit import audit
 from synapse_scim.commands.guard import guard
+from synapse_scim.commands.schema import schema
 from synapse_scim.commands.token import token
 
 
@@ -13,5 +15,7 @@ def main() -> None:
     """Care for SCIM on a Synapse homeserver."""
 
 
+main.add_command(audit)
 main.add_command(guard)
+main.add_command(schema)
 main.add_command(token)

@@ -6,30 +6,18 @@ import re
 from base64 import b64decode
 from http import HTTPStatus
 from io import BytesIO
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote_to_bytes, urljoin, urlsplit, urlunsplit
 
 from PIL import Image
 from synapse.api.errors import SynapseError, UserLimitExceededError
-from synapse.logging.context import (
-    PreserveLoggingContext,
-    defer_to_thread,
-    make_deferred_yieldable,
-    run_in_background,
-)
+from synapse.logging.context import defer_to_thread, make_deferred_yieldable, run_in_background
 from synapse.types import UserID
 from synapse.util.async_helpers import timeout_deferred
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.defer import TimeoutError as DeferredTimeoutError
-from twisted.internet.error import ConnectError, ConnectingCancelledError, ConnectionClosed, DNSLookupError
-from twisted.internet.interfaces import IPushProducer
-from twisted.internet.protocol import Protocol, connectionDone
-from twisted.python.failure import Failure
-from twisted.python.reflect import fullyQualifiedName
-from twisted.web.client import ResponseDone, ResponseFailed
-from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
+from twisted.web.iweb import IResponse
+
+from synapse_scim.homeserver.downloads import DOWNLOAD_ERRORS, hang_up, read_body, reason
 
 if TYPE_CHECKING:
     from synapse.server import HomeServer
@@ -51,9 +39,6 @@ _REDIRECTED = frozenset(
     }
 )
 _COMES_LATER = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
-
-_TOO_LATE = (DeferredTimeoutError, CancelledError, ConnectingCancelledError)
-_DOWNLOAD_ERRORS = (*_TOO_LATE, ConnectError, ConnectionClosed, DNSLookupError, ResponseFailed)
 
 _HOST = re.compile(r"[\w.:-]+", re.ASCII)
 """Nothing that Synapse, which looks for blocked addresses, and Twisted, which connects, could read differently."""
@@ -151,8 +136,8 @@ class MediaRepository:
         )
         try:
             return await make_deferred_yieldable(downloading)
-        except _DOWNLOAD_ERRORS as error:
-            raise PhotoUnavailable(f"The photo cannot be downloaded: {_reason(error)}") from error
+        except DOWNLOAD_ERRORS as error:
+            raise PhotoUnavailable(f"The photo cannot be downloaded: {reason(error)}") from error
         except SynapseError as error:
             raise PhotoRefused("The photo stands at an address to which the homeserver may not connect") from error
 
@@ -163,8 +148,8 @@ class MediaRepository:
                 self._agent.request(b"GET", uri.encode("ascii"), self._headers)
             )
             if response.code == HTTPStatus.OK:
-                return await make_deferred_yieldable(_body(response, self._max_size))
-            response.deliverBody(_HangUp())
+                return await make_deferred_yieldable(read_body(response, self._max_size, _too_large(self._max_size)))
+            hang_up(response)
             if response.code not in _REDIRECTED:
                 refusal = f"The photo's server answers {response.code}"
                 if response.code >= HTTPStatus.INTERNAL_SERVER_ERROR or response.code in _COMES_LATER:
@@ -173,60 +158,6 @@ class MediaRepository:
             location = response.headers.getRawHeaders(b"location", [b""])[0]
             url = urljoin(uri, location.decode(errors="replace"))
         raise PhotoRefused(f"The photo is redirected more than {_REDIRECTS} times")
-
-
-class _HangUp(Protocol):
-    """Receives a body that nobody wants."""
-
-    def connectionMade(self) -> None:  # noqa: N802 - Twisted's name
-        """End the connection, which would else wait for somebody to take the body."""
-        _end(self)
-
-
-class _Body(Protocol):
-    """Receives a body, and nothing beyond a limit."""
-
-    def __init__(self, limit: int) -> None:
-        self.received: Deferred[bytes] = Deferred(lambda _: _end(self))
-        self._limit = limit
-        self._content = bytearray()
-
-    def dataReceived(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
-        """Keep what arrives."""
-        if self.received.called:
-            return
-        self._content += data
-        if len(self._content) > self._limit:
-            self.refuse()
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802 - Twisted's name
-        """Pass on the body, or what cut it off."""
-        # A body without a length ends with its connection.
-        whole = reason.check(ResponseDone, PotentialDataLoss)
-        self._finish(bytes(self._content) if whole else reason)
-
-    def refuse(self) -> None:
-        """End the connection: there is too much."""
-        self._finish(Failure(_too_large(self._limit)))
-        _end(self)
-
-    def _finish(self, result: bytes | Failure) -> None:
-        if not self.received.called:
-            with PreserveLoggingContext():
-                self.received.callback(result)
-
-
-def _end(protocol: Protocol) -> None:
-    # The transport of a body can neither abort nor, while the other side goes on sending, lose the connection.
-    cast("IPushProducer", protocol.transport).stopProducing()
-
-
-def _body(response: IResponse, limit: int) -> Deferred[bytes]:
-    body = _Body(limit)
-    response.deliverBody(body)
-    if response.length != UNKNOWN_LENGTH and response.length > limit:
-        body.refuse()
-    return body.received
 
 
 def _to_uri(url: str) -> str:
@@ -241,14 +172,6 @@ def _to_uri(url: str) -> str:
     if parts.scheme != "https" or "@" in parts.netloc or not _HOST.fullmatch(host):
         raise PhotoRefused("A photo comes from a data: URL, or from an https: URL without user name and password")
     return urlunsplit(("https", (f"[{host}]" if ":" in host else host) + port, path, query, ""))
-
-
-def _reason(error: Exception) -> str:
-    """Return what happened, in words that name no URL."""
-    reasons = getattr(error, "reasons", None)
-    if reasons:
-        return _reason(reasons[0].value)
-    return "it did not arrive in time" if isinstance(error, _TOO_LATE) else fullyQualifiedName(type(error))
 
 
 def _decoded(url: str, limit: int) -> bytes:

@@ -54,6 +54,15 @@ def run_offline(config_paths: Sequence[str], name: str, function: Callable[[Tran
         return result
 
 
+def names_postgresql(config_paths: Sequence[str]) -> bool:
+    """Tell whether the database that a homeserver's configuration names is PostgreSQL.
+
+    Raises:
+        ConfigError: Synapse cannot read the configuration.
+    """
+    return _load(config_paths).database.get_single_database().config["name"] == "psycopg2"
+
+
 def _load(config_paths: Sequence[str]) -> HomeServerConfig:
     arguments = [argument for path in config_paths for argument in ("--config-path", path)]
     return HomeServerConfig.load_config("synapse-scim", arguments)

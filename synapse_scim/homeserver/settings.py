@@ -21,3 +21,13 @@ def macaroon_secret(hs: HomeServer) -> bytes:
 def delegates_authentication(hs: HomeServer) -> bool:
     """Tell whether accounts belong to Matrix Authentication Service."""
     return bool(hs.config.mas.enabled)
+
+
+def keeps_schedules(hs: HomeServer) -> bool:
+    """Tell whether this is the process that does what one process has to do for all."""
+    return bool(hs.config.worker.run_background_tasks)
+
+
+def is_main_process(hs: HomeServer) -> bool:
+    """Tell whether this is the main process of the homeserver, and no worker."""
+    return hs.config.worker.worker_app is None

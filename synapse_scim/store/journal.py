@@ -6,10 +6,14 @@ its first changes. The entry goes with the last step. One that is found later wa
 
 from __future__ import annotations
 
+import hashlib
+import secrets
+import string
 from typing import Any
 
 import attrs
 
+from synapse_scim.audit import Event
 from synapse_scim.database import Transaction
 from synapse_scim.steps import (
     AddExternalId,
@@ -20,6 +24,7 @@ from synapse_scim.steps import (
     RemoveExternalId,
     RemoveThreepid,
     SetLocked,
+    SetPasswordHash,
 )
 from synapse_scim.store.serialization import from_json, to_json
 
@@ -39,6 +44,7 @@ class Entry:
         profile: The profile changes to make, or to undo.
         final: The changes to finish with.
         fetch: The photo to fetch once the account is made.
+        events: What the audit keeps of the write once it is certain.
     """
 
     birthmark: str | None = None
@@ -50,6 +56,7 @@ class Entry:
     profile: tuple[ProfileChange, ...] = ()
     final: tuple[FinalChange, ...] = ()
     fetch: str | None = None
+    events: tuple[Event, ...] = ()
 
 
 def opposite(change: DatabaseChange) -> DatabaseChange:
@@ -67,6 +74,25 @@ def opposite(change: DatabaseChange) -> DatabaseChange:
             return SetLocked(not locked)
         case _:
             raise TypeError(f"{type(change).__name__} cannot be undone")
+
+
+def undo_of(changes: tuple[DatabaseChange, ...]) -> tuple[DatabaseChange, ...]:
+    """Return what takes changes back, in the order in which to do so."""
+    return tuple(opposite(change) for change in reversed(changes) if not isinstance(change, SetPasswordHash))
+
+
+def birthmark(password_hash: str) -> str:
+    """Return by which an account is known that was registered with a password hash."""
+    return hashlib.sha256(password_hash.encode()).hexdigest()
+
+
+def nobodys_hash() -> str:
+    """Return what looks like the bcrypt hash of a password, and is that of none.
+
+    An account is registered with it and loses it at once: until then it tells whose registration made the account.
+    """
+    alphabet = string.ascii_letters + string.digits
+    return f"$2b$12${''.join(secrets.choice(alphabet) for _ in range(21))}.{secrets.token_hex(16)[:31]}"
 
 
 def write(txn: Transaction, user_id: str, entry: Entry, started_ts_ms: int) -> None:
@@ -88,6 +114,16 @@ def read(txn: Transaction, user_id: str) -> Entry | None:
     txn.execute("SELECT write FROM synapse_scim_writes WHERE user_id = ?", (user_id,))
     row = txn.fetchone()
     return from_json(row[0], Entry) if row else None
+
+
+def left_behind(txn: Transaction, user_id: str) -> tuple[Entry | None, bool]:
+    """Return the write that was left behind at an account, and whether that is one which the write has made."""
+    entry = read(txn, user_id)
+    if entry is None or entry.birthmark is None:
+        return entry, False
+    txn.execute("SELECT password_hash FROM users WHERE name = ?", (user_id,))
+    row = txn.fetchone()
+    return entry, bool(row and row[0] and birthmark(row[0]) == entry.birthmark)
 
 
 def unfinished(txn: Transaction, limit: int) -> list[str]:

@@ -14,10 +14,7 @@ cleans up behind a predecessor that crashed.
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import secrets
-import string
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import takewhile
@@ -26,6 +23,7 @@ from typing import Any, TypeVar
 import attrs
 
 from synapse_scim.accounts import Account, AccountError, Unavailable, UserIdTaken
+from synapse_scim.audit import Event, ended, not_given_back
 from synapse_scim.database import Database, Transaction
 from synapse_scim.gateway import AccountGateway
 from synapse_scim.mapping.changes import Plan
@@ -43,7 +41,7 @@ from synapse_scim.steps import (
     SetPasswordHash,
     SetProfileField,
 )
-from synapse_scim.store import journal, photo_orders
+from synapse_scim.store import audit, journal, photo_orders
 from synapse_scim.store.accounts import AccountReader, ts_ms
 from synapse_scim.store.departures import Departure
 from synapse_scim.store.offboarding import Offboarding
@@ -72,8 +70,8 @@ class Writer:
     records: Records
     offboarding: Offboarding
 
-    async def create(self, localpart: str, plan: Plan, password_hash: str | None) -> Account | None:
-        """Register an account with everything that is planned for it. The caller holds its lock.
+    async def create(self, localpart: str, plan: Plan, password_hash: str | None, event: Event) -> Account | None:
+        """Register an account with everything that is planned for it, and record that. The caller holds its lock.
 
         Returns:
             The account, if it is done with already; else it is to be read.
@@ -82,13 +80,14 @@ class Writer:
             AccountError: The homeserver refuses; nothing is left behind.
         """
         user_id = f"@{localpart}:{self.gateway.server_name}"
-        first_hash = password_hash or _nobodys_hash()
+        first_hash = password_hash or journal.nobodys_hash()
         entry = journal.Entry(
-            birthmark=_birthmark(first_hash),
+            birthmark=journal.birthmark(first_hash),
             passwordless=password_hash is None,
-            undo=_undo(plan.database_changes),
+            undo=journal.undo_of(plan.database_changes),
             final=plan.final_changes,
             fetch=plan.fetch,
+            events=(event,),
         )
         account: Account | None = None
         try:
@@ -98,14 +97,14 @@ class Writer:
             account = await self._conclude(user_id, entry)
         except Exception:
             # Any: a callback of another module may have failed, in its own way, after the account was made.
-            if not await self.recover(user_id):
+            if not await self.recover(user_id, crashed=False):
                 raise
             logger.warning("The registration of %s failed after the account was made; it was completed", user_id)
         _log_unbound(user_id, plan)
         return account
 
-    async def update(self, account: Account, plan: Plan) -> None:
-        """Change an account as planned; one that SCIM deleted is brought back by that. The caller holds its lock.
+    async def update(self, account: Account, plan: Plan, *events: Event) -> None:
+        """Change an account as planned, and record that; a deleted one comes back by it. The caller holds its lock.
 
         Raises:
             AccountError: The homeserver refuses; nothing has changed.
@@ -118,9 +117,10 @@ class Writer:
             certain=not profile,
             former=self.records.columns(account.record) if account.record else None,
             buried=account.deleted,
-            undo=_undo(now) if profile else (),
+            undo=journal.undo_of(now) if profile else (),
             profile=profile,
             final=plan.final_changes,
+            events=events,
         )
         async with self._recovering(user_id):
             await self._transaction("update", self._begin_update, account, plan, now, entry)
@@ -128,18 +128,25 @@ class Writer:
                 await self.gateway.change_profile(user_id, change)
             if profile:
                 await self._transaction("settle", self._settle, account, plan, later, entry)
+        audit.log(*events)
         await self._finish(user_id, plan.final_changes)
         _log_unbound(user_id, plan)
 
     async def delete(
-        self, account: Account, departure: Departure, domain: str, handed_over: tuple[HandOver, ...] = ()
+        self,
+        account: Account,
+        departure: Departure,
+        domain: str,
+        *events: Event,
+        handed_over: tuple[HandOver, ...] = (),
     ) -> None:
-        """Take an account out of SCIM. Its names are free at once. The caller holds its lock.
+        """Take an account out of SCIM, and record that. Its names are free at once. The caller holds its lock.
 
         Args:
             account: The account.
             departure: What is recorded of it, but for what the account has at the moment.
             domain: The provisioning domain of the client.
+            events: What the audit keeps of it.
             handed_over: What hands over the account's rooms, if it is deactivated at once.
 
         Raises:
@@ -157,10 +164,13 @@ class Writer:
             else (*handed_over, Deactivate(erase=departure.erase))
         )
         async with self._recovering(account.user_id):
-            await self._transaction("delete", self._begin_deletion, account, departure, domain, changes, final)
+            await self._transaction("delete", self._begin_deletion, account, departure, domain, changes, final, events)
+        audit.log(*events)
         await self._finish(account.user_id, final)
 
-    async def finish(self, user_id: str, function: Any, *arguments: Any, final: tuple[FinalChange, ...]) -> None:
+    async def finish(
+        self, user_id: str, function: Any, *arguments: Any, final: tuple[FinalChange, ...], event: Event
+    ) -> None:
         """Do what nothing undoes, recorded in the transaction of a function that decides on it.
 
         Args:
@@ -168,17 +178,24 @@ class Writer:
             function: Run in the transaction, with the arguments.
             arguments: The function's.
             final: What is done then.
+            event: What the audit keeps of it.
         """
 
         def begin(txn: Transaction) -> None:
             function(txn, *arguments)
             journal.write(txn, user_id, journal.Entry(certain=True, final=final), ts_ms(self.gateway.now()))
+            audit.write(txn, [event], self.gateway.now())
 
         await self._transaction("begin", begin)
+        audit.log(event)
         await self._finish(user_id, final)
 
-    async def recover(self, user_id: str) -> bool:
+    async def recover(self, user_id: str, *, crashed: bool = True) -> bool:
         """Finish or undo what a failure or a crash left behind at an account. The caller holds its lock.
+
+        Args:
+            user_id: The account.
+            crashed: Whoever began the write is gone, and nobody else records how it ended.
 
         Returns:
             Whether that completed an account in the making.
@@ -186,7 +203,7 @@ class Writer:
         Raises:
             Unavailable: What remains to be done cannot be done at the moment, or not be undone.
         """
-        entry, password_hash = await self.database.run("synapse_scim_journal", _left_behind, user_id)
+        entry, is_made = await self.database.run("synapse_scim_journal", journal.left_behind, user_id)
         if entry is None:
             return False
         if entry.certain:
@@ -194,14 +211,17 @@ class Writer:
             if not await self._finish(user_id, entry.final):
                 raise Unavailable(f"An earlier change to {user_id} is not finished yet; try again later")
             return False
-        if entry.birthmark is not None and password_hash is not None and _birthmark(password_hash) == entry.birthmark:
+        if is_made:
             logger.info("Completing the account %s, whose creation was interrupted", user_id)
-            await self._conclude(user_id, entry)
+            events = ended(entry.events, "finished") if crashed else entry.events
+            await self._conclude(user_id, attrs.evolve(entry, events=events))
             return True
         logger.info("Undoing an interrupted write to %s", user_id)
         for change in reversed(entry.profile):
             await self.gateway.change_profile(user_id, _opposite(change))
-        await self._transaction("undo", self._undo, user_id, entry)
+        undone = ended(entry.events, "undone") if crashed else ()
+        await self._transaction("undo", self._undo, user_id, entry, undone)
+        audit.log(*undone)
         return False
 
     async def unfinished(self, limit: int = 100) -> list[str]:
@@ -219,7 +239,7 @@ class Writer:
             succeeded = True
         finally:
             if not succeeded:
-                await self.recover(user_id)
+                await self.recover(user_id, crashed=False)
 
     async def _transaction(self, name: str, function: Callable[..., T], *arguments: Any) -> T:
         """Run a step in a transaction. One that lost a race is run again, to see who won and say so."""
@@ -235,28 +255,33 @@ class Writer:
             The account, unless something is still done to it.
         """
         early = tuple(takewhile(lambda change: isinstance(change, AnnounceThreepids | SetProfileField), entry.final))
-        left = entry.final[len(early) :] if await self._make(user_id, early) else entry.final
+        left = entry.final if await self._make(user_id, early) is None else entry.final[len(early) :]
         account = await self._transaction("conclude", self._show, user_id, entry, left)
+        audit.log(*entry.events)
         await self._finish(user_id, left)
         return account
 
     async def _finish(self, user_id: str, changes: tuple[FinalChange, ...]) -> bool:
         """Make the final changes. What fails stays in the journal, for the next writer or the next start."""
         if changes:
-            if not await self._make(user_id, changes):
+            lost = await self._make(user_id, changes)
+            if lost is None:
                 return False
-            await self.database.run("synapse_scim_finish", journal.erase, user_id)
+            events = not_given_back(user_id, lost)
+            await self.database.run("synapse_scim_finish", self._end, user_id, events)
+            audit.log(*events)
         return True
 
-    async def _make(self, user_id: str, changes: tuple[FinalChange, ...]) -> bool:
-        """Make changes that nothing undoes, and tell whether all of them are made."""
+    async def _make(self, user_id: str, changes: tuple[FinalChange, ...]) -> tuple[str, ...] | None:
+        """Make changes that nothing undoes; return what could not be given back, or `None` if not all are made."""
+        lost: list[str] = []
         try:
             for change in changes:
-                await self.gateway.finish(user_id, change)
+                lost += await self.gateway.finish(user_id, change)
         except AccountError as error:
             logger.warning("A write to %s is certain but not finished yet, and will be: %s", user_id, error)
-            return False
-        return True
+            return None
+        return tuple(lost)
 
     # -- Transactions ---------------------------------------------------------
 
@@ -282,6 +307,7 @@ class Writer:
             photo_orders.place(txn, user_id, entry.fetch, self.gateway.now())
         if entry.passwordless:
             self._apply(txn, user_id, (SetPasswordHash(None),))
+        self._record(txn, entry.events)
         _go_on(txn, user_id, left)
         return None if left else self.reader.read(txn, [user_id]).get(user_id)
 
@@ -299,6 +325,8 @@ class Writer:
         self._apply(txn, account.user_id, changes)
         if entry.certain:
             self.offboarding.settle(txn, account, plan)
+            self._record(txn, entry.events)
+            entry = attrs.evolve(entry, events=())
         if entry.profile or entry.final:
             journal.write(txn, account.user_id, entry, ts_ms(plan.record.modified))
 
@@ -312,6 +340,7 @@ class Writer:
     ) -> None:
         self._apply(txn, account.user_id, changes)
         self.offboarding.settle(txn, account, plan)
+        self._record(txn, entry.events)
         _go_on(txn, account.user_id, entry.final)
 
     def _begin_deletion(
@@ -322,15 +351,24 @@ class Writer:
         domain: str,
         changes: tuple[DatabaseChange, ...],
         final: tuple[FinalChange, ...],
+        events: tuple[Event, ...],
     ) -> None:
         self.offboarding.delete(txn, account, departure, domain)
         self._apply(txn, account.user_id, changes)
+        self._record(txn, events)
         journal.write(txn, account.user_id, journal.Entry(certain=True, final=final), ts_ms(departure.left))
 
-    def _undo(self, txn: Transaction, user_id: str, entry: journal.Entry) -> None:
+    def _undo(self, txn: Transaction, user_id: str, entry: journal.Entry, events: tuple[Event, ...]) -> None:
         self.records.restore(txn, user_id, entry.former, buried=entry.buried)
         self._apply(txn, user_id, entry.undo)
+        self._end(txn, user_id, events)
+
+    def _end(self, txn: Transaction, user_id: str, events: tuple[Event, ...]) -> None:
+        self._record(txn, events)
         journal.erase(txn, user_id)
+
+    def _record(self, txn: Transaction, events: tuple[Event, ...]) -> None:
+        audit.write(txn, events, self.gateway.now())
 
     def _apply(self, txn: Transaction, user_id: str, changes: tuple[DatabaseChange, ...]) -> None:
         for change in changes:
@@ -355,32 +393,5 @@ def _go_on(txn: Transaction, user_id: str, left: tuple[FinalChange, ...]) -> Non
         journal.erase(txn, user_id)
 
 
-def _left_behind(txn: Transaction, user_id: str) -> tuple[journal.Entry | None, str | None]:
-    """Return the write that was left behind at an account, and the password hash that the account has."""
-    entry = journal.read(txn, user_id)
-    if entry is None or entry.birthmark is None:
-        return entry, None
-    txn.execute("SELECT password_hash FROM users WHERE name = ?", (user_id,))
-    row = txn.fetchone()
-    return entry, row[0] if row else None
-
-
-def _undo(changes: tuple[DatabaseChange, ...]) -> tuple[DatabaseChange, ...]:
-    return tuple(journal.opposite(change) for change in reversed(changes) if not isinstance(change, SetPasswordHash))
-
-
 def _opposite(change: SetProfileField) -> SetProfileField:
     return SetProfileField(field=change.field, value=change.former, former=change.value)
-
-
-def _birthmark(password_hash: str) -> str:
-    return hashlib.sha256(password_hash.encode()).hexdigest()
-
-
-def _nobodys_hash() -> str:
-    """Return what looks like the bcrypt hash of a password, and is that of none.
-
-    An account is registered with it and loses it at once: until then it tells whose registration made the account.
-    """
-    alphabet = string.ascii_letters + string.digits
-    return f"$2b$12${''.join(secrets.choice(alphabet) for _ in range(21))}.{secrets.token_hex(16)[:31]}"

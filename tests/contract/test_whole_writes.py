@@ -15,6 +15,7 @@ from synapse_scim.config import Config, Sso
 from synapse_scim.homeserver.database import HomeserverDatabase
 from synapse_scim.homeserver.gateway import SynapseAccounts
 from synapse_scim.mapping.identifiers import fold
+from synapse_scim.store.audit import Wanted
 from synapse_scim.store.errors import scim_errors
 from synapse_scim.store.rights import Rights
 from synapse_scim.store.users import UserStorage
@@ -123,6 +124,14 @@ class Person:
         user = self.user(externalId=f"{self.name}-other", displayName="Annie", photos=[{"value": "mxc://x/face"}])
         await self.users.create(self.user_type, user)
 
+    async def told_of(self, operation: str) -> list[str]:
+        """Return what the audit tells of an operation, beside what had to happen before: how it ended."""
+        trail = self.application.endpoint.observer.trail
+        events = [recorded.event for recorded in reversed(await trail.read(Wanted(user_id=self.user_id), 100))]
+        told = [event for event in events[len(OPERATIONS[operation]) :] if event.outcome != "failed"]
+        assert {event.operation for event in told} <= {AUDITED[operation]}
+        return [event.outcome for event in told]
+
     async def _set_active(self, *, active: bool) -> None:
         user = await self.users.get(self.user_type, self.user_id)
         user.active = active  # type: ignore[attr-defined]
@@ -170,6 +179,17 @@ OPERATIONS: dict[str, tuple[str, ...]] = {
     "revive": ("create", "change", "delete"),
 }
 """What is tried, and what has to happen before."""
+
+AUDITED = {
+    "create": "create",
+    "change": "replace",
+    "delete": "delete",
+    "disable": "replace",
+    "expire": "deactivate",
+    "enable": "replace",
+    "revive": "revive",
+}
+"""What the audit calls it."""
 
 IMPOSSIBLE_TWICE = {"create": UniquenessException, "revive": UniquenessException, "delete": NotFoundException}
 """How it is refused to repeat what has happened already."""
@@ -231,8 +251,13 @@ async def test_a_crash_at_any_step_leaves_what_the_next_start_makes_whole(
         with pytest.raises(Crash):
             await getattr(person, operation)()
         quiet = Person(application(homeserver), name)
+        # Whoever sees the write sees that it is recorded, before anybody has cleaned up.
+        recorded = await quiet.told_of(operation)
+        assert recorded in ([], ["done"])
+        assert recorded or await quiet.state(homeserver) != new
         await quiet.application.maintenance.start()
-        assert await quiet.state(homeserver) in {old, new}
+        state, ended = await quiet.state(homeserver), await quiet.told_of(operation)
+        assert ended in ({old: ([], ["undone"]), new: (recorded or ["done"], ["finished"])}[state])
         await repeated(homeserver, quiet, operation, new)
 
 
@@ -262,3 +287,5 @@ async def repeated(homeserver: LocalHomeserver, person: Person, operation: str, 
     await person.application.maintenance.start()
     assert await person.state(homeserver) == new
     assert await person.application.store.writer.unfinished() == []
+    outcomes = [outcome for outcome in await person.told_of(operation) if outcome != "undone"]
+    assert outcomes in (["done"], ["finished"])

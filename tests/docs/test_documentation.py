@@ -67,7 +67,17 @@ def documented_settings() -> list[tuple[str, str]]:
     return re.findall(r"^\| `([\w.\[\]]+)` \| (?:`([^`]+)` )?\|", PAGES[CONFIGURATION], re.MULTILINE)
 
 
-ITEMS: Mapping[str, Mapping[str, Any]] = {"clients": {"name": "okta", "token_paths": ["okta.token"]}}
+ITEMS: Mapping[str, Mapping[str, Any]] = {
+    "clients": {"name": "okta", "token_paths": ["okta.token"]},
+    "jwt": {
+        "issuer": "https://idp.example",
+        "jwks_path": "keys.json",
+        "audience": "scim",
+        "algorithms": ["RS256"],
+        "allowed_clients": ["okta"],
+    },
+    "introspection": {"issuer": "https://iam.example", "client_id": "matrix", "client_secret_path": "iam.secret"},
+}
 """An entry of each list of settings, with as little as it can have."""
 
 

@@ -144,3 +144,25 @@ def answer(
 def redirect(location: str, status: int = 302) -> Answer:
     """Return what answers that something is elsewhere."""
     return answer(b"elsewhere", "text/plain", status=status, location=location)
+
+
+class Held:
+    """Answers when it is told to."""
+
+    def __init__(self, then: Answer) -> None:
+        """Answer nothing yet.
+
+        Args:
+            then: What answers at last.
+        """
+        self.requests: list[Request] = []
+        self._then = then
+
+    def __call__(self, request: Request) -> None:
+        """Keep a request."""
+        self.requests.append(request)
+
+    def release(self) -> None:
+        """Answer what was asked so far."""
+        while self.requests:
+            self._then(self.requests.pop())

@@ -355,7 +355,11 @@ async def test_nobody_writes_to_the_account_that_asks(admin: Admin, clients: Cli
     bob = await clients["corp"].create("bob")
     application = build(Config(), admin.homeserver.hs)
     store, subject = application.store, Subject(name=bob["id"], user_id=bob["id"])
-    handler = Handler(application.service, UserStorage(store, Rights(subject=subject, protected=(), users=store.users)))
+    storage = UserStorage(store, Rights(subject=subject, protected=(), users=store.users))
+    endpoint = application.endpoint
+    handler = Handler(
+        application.service, storage, admit=endpoint.limits.admit_bulk, ensure_open=endpoint.activity.ensure_open
+    )
 
     for method, body in (("PUT", new_user("bob")), ("PATCH", patch_of(TITLE)), ("PATCH", patch_of()), ("DELETE", None)):
         request = ScimRequest(

@@ -12,7 +12,7 @@ from tests.support.client import Response
 from tests.support.confidential import keep_secret
 from tests.support.configuration import scim_module
 from tests.support.homeserver import LocalHomeserver, StartHomeserver
-from tests.web.clients import STABLE, Admin, Scim, assert_error
+from tests.web.clients import STABLE, Admin, Scim, assert_error, assert_scim
 
 BEARER = 'Bearer realm="SCIM"'
 BOTH = 'Bearer realm="SCIM", Basic realm="SCIM"'
@@ -49,6 +49,21 @@ def assert_unauthenticated(response: Response, naming: str = "", challenge: str 
     """Check that an answer is a 401 with a challenge."""
     assert_error(response, 401, naming=naming)
     assert response.headers["www-authenticate"] == challenge
+
+
+async def assert_opens(homeserver: LocalHomeserver, token: str) -> None:
+    """Check that a token is good for reading."""
+    assert_scim(await scim_of(homeserver, token).get("/Users"), 200)
+
+
+async def assert_unknown(homeserver: LocalHomeserver, token: str, naming: str = "") -> None:
+    """Check that a token is good for nothing."""
+    assert_unauthenticated(await scim_of(homeserver, token).get("/Users"), naming)
+
+
+async def trusting(start_homeserver: StartHomeserver, *issuers: dict[str, Any], **settings: Any) -> Admin:
+    """Start a homeserver that trusts the signatures of some issuers."""
+    return await Admin.of(await start_homeserver(module=scim_module({"jwt": list(issuers), **settings})))
 
 
 async def started(start_homeserver: StartHomeserver, *clients: dict[str, Any]) -> Admin:
