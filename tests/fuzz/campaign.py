@@ -50,7 +50,12 @@ _TABLES = (
 )
 """The module's tables and Synapse's of accounts."""
 
-_BACKGROUND = re.compile(r"synapse_scim_(?:due|forget|look|noticed|photos|unfinished|historical)\b")
+_BESIDE = re.compile(
+    r"synapse_scim_(?:abandoned|actor|audit|due|forget|historical|look|noticed|parting|pending|photos|renew|sign|time"
+    r"|unfinished)\b"
+)
+"""What is done in its own time, or in order to write down that a request was refused."""
+
 _SUCCESSES = frozenset({HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.NO_CONTENT})
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 _WITHOUT_BODY = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
@@ -118,7 +123,7 @@ class Transactions(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Count a transaction."""
         text = record.getMessage()
-        if text.startswith("[TXN START] {synapse_scim_") and not _BACKGROUND.search(text):
+        if text.startswith("[TXN START] {synapse_scim_") and not _BESIDE.search(text):
             self.count += 1
 
     def stop(self) -> None:

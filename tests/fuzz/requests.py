@@ -11,7 +11,7 @@ from urllib.parse import quote_plus
 import attrs
 from hypothesis import strategies as st
 
-from tests.fuzz.searches import parameters, searches
+from tests.fuzz.searches import AUDIT_PARAMETERS, parameters, searches
 from tests.fuzz.texts import CURSOR, ODD_VALUES, VERSION, sometimes
 from tests.fuzz.values import IDS, bulks, patches, quoted, users
 from tests.web.clients import STABLE, UNSTABLE, USER
@@ -56,8 +56,8 @@ class Request:
 
 
 CREDENTIALS = st.sampled_from(
-    ["admin"] * 10
-    + ["client"] * 10
+    ["admin"] * 14
+    + ["client"] * 12
     + ["basic"] * 5
     + ["reader", "reader", "writer", "other", "own", "nothing", "unknown", "person", "wrong basic", "garbage", "twice"]
 )
@@ -193,15 +193,14 @@ def bodies(draw: st.DrawFn, values: st.SearchStrategy[Any]) -> bytes:
 
 
 @st.composite
-def queries(draw: st.DrawFn) -> str:
+def queries(draw: st.DrawFn, told: st.SearchStrategy[dict[str, Any]]) -> str:
     """Return a query string that says what a search is told."""
-    told = {
-        name: ",".join(map(str, value)) if isinstance(value, list) else str(value)
-        for name, value in draw(parameters()).items()
+    texts = {
+        name: ",".join(map(str, value)) if isinstance(value, list) else str(value) for name, value in draw(told).items()
     }
     pairs = (
         f"{draw(st.sampled_from([name] * 9 + [name.upper()]))}={quote_plus(value, errors='surrogatepass')}"
-        for name, value in told.items()
+        for name, value in texts.items()
     )
     return "&".join(pairs)
 
@@ -209,7 +208,7 @@ def queries(draw: st.DrawFn) -> str:
 OPERATIONS: Sequence[str] = (
     ["list"] * 4 + ["search"] * 4 + ["search everything", "list everything"]
     + ["create"] * 6 + ["read"] * 4 + ["replace"] * 5 + ["patch"] * 6 + ["delete"] + ["bulk"] * 4
-    + ["me", "discovery", "elsewhere", "elsewhere", "elsewhere", "wrong method"]
+    + ["me", "me", "audit", "audit", "discovery", "elsewhere", "elsewhere", "elsewhere", "wrong method"]
 )  # fmt: skip
 """What requests ask for, each as often as it stands here."""
 
@@ -229,14 +228,16 @@ def requests(draw: st.DrawFn, operation: str) -> Request:
         "patch": ("PATCH", user, patches()),
         "delete": ("DELETE", user, None),
         "bulk": ("POST", "/Bulk", bulks()),
-        "me": (draw(st.sampled_from(["GET", "PUT", "PATCH", "DELETE"])), "/Me", st.one_of(users(), patches())),
+        "me": (draw(st.sampled_from(["GET"] * 4 + ["PUT", "PATCH", "DELETE"])), "/Me", st.one_of(users(), patches())),
+        "audit": (draw(st.sampled_from(["GET"] * 9 + ["POST"])), "/AuditEvents", users()),
         "discovery": ("GET", draw(DISCOVERY), None),
         "elsewhere": (draw(METHODS), "", st.one_of(users(), searches())),
         "wrong method": (draw(METHODS), draw(st.sampled_from(["/Users", user, "/Bulk", "/Me", "/.search"])), users()),
     }[operation]
+    told = st.fixed_dictionaries({}, optional=AUDIT_PARAMETERS) if operation == "audit" else parameters()
     target = draw(ODD_TARGETS) if operation == "elsewhere" else path.encode()
-    if operation != "elsewhere" and (operation.startswith("list") or not draw(st.integers(0, 4))):
-        target += b"?" + draw(queries()).encode("latin-1", errors="replace")
+    if operation != "elsewhere" and (operation.startswith(("list", "audit")) or not draw(st.integers(0, 4))):
+        target += b"?" + draw(queries(told)).encode("latin-1", errors="replace")
     prefix = draw(st.sampled_from([STABLE, STABLE, UNSTABLE])) + draw(st.sampled_from(["", "", "", "/v2"]))
     if prefix.startswith(STABLE) and not draw(st.integers(0, 99)):
         # Below /_matrix, Synapse itself fails on such a path before anybody else sees it.
