@@ -203,7 +203,7 @@ class Campaign:
         """Send a request, and note what must not be."""
         before, started = self._transactions.count, time.monotonic()
         try:
-            answer = await Deferred.fromCoroutine(self._exchange(request)).addTimeout(SECONDS, reactor)  # type: ignore[arg-type]
+            answer = await Deferred.fromCoroutine(self._exchange(request)).addTimeout(SECONDS, reactor)
             status, problems = answer.status, [*self._wrong(request, answer)]
         except DeferredTimeoutError:
             answer, status, problems = None, 0, ["no answer in time"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import quote_plus
 
@@ -171,7 +171,7 @@ def bodies(draw: st.DrawFn, values: st.SearchStrategy[Any]) -> bytes:
     value = draw(values)
     body = json.dumps(value, ensure_ascii=draw(st.booleans())).encode("utf-8", errors="surrogatepass")
     position = draw(st.integers(0, max(len(body) - 1, 0)))
-    return {
+    damaged: dict[int, Callable[[], bytes]] = {
         19: lambda: body[:position],
         20: lambda: body[:position] + b"\x00" + body[position:],
         21: lambda: body[:position] + b"\xff" + body[position + 1 :],
@@ -189,7 +189,8 @@ def bodies(draw: st.DrawFn, values: st.SearchStrategy[Any]) -> bytes:
         33: lambda: b'{"x": "' + b"y" * 1_100_000 + b'"}',
         34: lambda: b"--x\r\n\r\n--x--",
         35: lambda: b"",
-    }.get(draw(st.integers(0, 79)), lambda: body)()
+    }
+    return damaged.get(draw(st.integers(0, 79)), lambda: body)()
 
 
 @st.composite

@@ -98,7 +98,7 @@ async def test_at_debug_only_synapses_own_loggers_show_what_they_handle(
 ) -> None:
     """With everything at DEBUG, no logger shows what requests said but the one of Synapse that the documentation names.
 
-    Passwords and tokens it does not show either.
+    Passwords and the tokens of clients it does not show either.
     """
     homeserver = await start_homeserver(module=scim_module(CONFIG))
     admin = await Admin.of(homeserver)
@@ -117,12 +117,14 @@ async def test_at_debug_only_synapses_own_loggers_show_what_they_handle(
     await scim.delete("@ann:example.org")
     logging.getLogger().setLevel(logging.INFO)
 
+    secrets = {**SECRETS, "access token": admin.token}
     talkative = {
         name: kinds
         for name, texts in everything.texts.items()
-        if (kinds := {kind for kind, secret in SECRETS.items() if any(secret in text for text in texts)})
+        if (kinds := {kind for kind, secret in secrets.items() if any(secret in text for text in texts)})
     }
-    assert set(talkative) <= {"synapse.storage.SQL"}
-    assert talkative["synapse.storage.SQL"] == {"e-mail address", "phone number"}
-    assert not any(admin.token in text for texts in everything.texts.values() for text in texts)
+    assert set(talkative) == {"synapse.storage.SQL"}
+    shown = {"e-mail address", "phone number"}
+    # Synapse looks for an access token once, and remembers it.
+    assert shown <= talkative["synapse.storage.SQL"] <= {*shown, "access token"}
     assert any(name.startswith("synapse_scim") for name in everything.texts)
