@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, closing
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, closing, contextmanager
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
 
 from synapse.storage.database import LoggingDatabaseConnection, LoggingTransaction
 from synapse.storage.engines import PostgresEngine
 from synapse.util.async_helpers import Linearizer
 
+from synapse_scim.accounts import SearchTooLong
 from synapse_scim.database import Transaction
 from synapse_scim.homeserver.clock import DatabaseClock
 from synapse_scim.homeserver.locks import AccountLocks, lease_check
@@ -23,6 +25,14 @@ T = TypeVar("T")
 
 _MOST_SCANS = 2
 """Of the ten connections, and threads, that a homeserver has by default."""
+
+_SCAN_LIMIT_S = 20.0
+
+_LOOKS_EACH = 1000
+"""After how many of its instructions SQLite looks at the clock."""
+
+_CANCELED = "57014"
+"""PostgreSQL's code for a statement that was ended."""
 
 _USER_ID_INDEX = "synapse_scim_users_lower_name"
 
@@ -41,6 +51,7 @@ class HomeserverDatabase:
         *,
         shared: bool | None = None,
         lock_wait_s: float | None = None,
+        scan_limit_s: float = _SCAN_LIMIT_S,
     ) -> None:
         """Use the homeserver's main database.
 
@@ -49,7 +60,9 @@ class HomeserverDatabase:
             fold: What a text becomes where case does not count.
             shared: Whether other processes write to it; by default, whether this homeserver has others at all.
             lock_wait_s: For how many seconds to wait when another process holds a lock.
+            scan_limit_s: For how many seconds a search may look at accounts.
         """
+        self._scan_limit_s = scan_limit_s
         self._pool = hs.get_datastores().main.db_pool
         self._locks = AccountLocks(hs, shared=shared, wait_s=lock_wait_s)
         self._clock = DatabaseClock.of(hs)
@@ -138,6 +151,29 @@ class HomeserverDatabase:
     def scanning(self) -> AbstractAsyncContextManager[None]:
         """Take a turn at reading every account. The homeserver's other work needs threads and connections as well."""
         return self._scans.queue("")
+
+    @contextmanager
+    def bounded(self, txn: Transaction) -> Iterator[None]:
+        """End what runs within the block if it takes too long: others want to search as well."""
+        connection: Any = cast("Any", txn).txn.connection
+        deadline = time.monotonic() + self._scan_limit_s
+        if self.is_postgresql:
+            txn.execute(f"SET LOCAL statement_timeout = {max(1, int(self._scan_limit_s * 1000))}")
+        else:
+            connection.set_progress_handler(lambda: time.monotonic() > deadline, _LOOKS_EACH)
+        try:
+            yield
+        except self._pool.engine.module.OperationalError as error:
+            # Synapse would try five times more.
+            if getattr(error, "pgcode", None) == _CANCELED or str(error) == "interrupted":
+                raise SearchTooLong(
+                    f"The search was ended after {self._scan_limit_s:g} seconds; look people up by 'eq', or ask for"
+                    " less at a time"
+                ) from error
+            raise
+        finally:
+            if not self.is_postgresql:
+                connection.set_progress_handler(None, 0)
 
     def holds(self, user_id: str) -> bool:
         """Tell whether this process holds the lock of an account."""

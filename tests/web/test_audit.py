@@ -236,7 +236,8 @@ async def test_repeated_refusals_are_counted(admin: Admin) -> None:
 
 
 async def test_each_hour_counts_anew(admin: Admin) -> None:
-    """What goes on for hours is seen to. (In a year whose events are not too old to be kept.)"""
+    """What goes on for hours is seen to."""
+    # In a year whose events are not too old to be kept.
     database = build(ScimModule.parse_config({}), admin.homeserver.hs).store.database
     event = Caller(client="okta").event("delete", ANN)
     for hour, minute in ((1, 0), (1, 59), (2, 0)):
