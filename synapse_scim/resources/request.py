@@ -66,7 +66,12 @@ def read_request(request: Request, public_baseurl: str, prefix: str) -> ScimRequ
         base_url=public_baseurl.rstrip("/") + prefix,
         path="/" + "/".join(quote(_decoded(segment), safe=PATH_SAFE) for segment in segments),
         query=read_query(request.uri.partition(b"?")[2]),
-        headers=[(name, value) for name in _HEADERS for value in request.requestHeaders.getRawHeaders(name) or ()],
+        # Any byte may stand in a header (RFC 9110 §5.5); as text, Twisted would have it be UTF-8.
+        headers=[
+            (name, value.decode("latin-1"))
+            for name in _HEADERS
+            for value in request.requestHeaders.getRawHeaders(name.encode()) or ()
+        ],
     )
 
 
