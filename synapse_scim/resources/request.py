@@ -39,7 +39,7 @@ _PARAMETERS: Mapping[str, str] = {
 
 _LISTS = frozenset({"attributes", "excludedAttributes"})
 
-_HEADERS = ("Content-Type", "If-Match", "If-None-Match")
+_HEADERS = ("Content-Type", "If-Match", "If-None-Match", "User-Agent")
 
 
 def read_request(request: Request, public_baseurl: str, prefix: str) -> ScimRequest:
