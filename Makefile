@@ -3,9 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: test venv lint types docs fuzz audit demo bench clean
+.PHONY: test venv lint types docs fuzz audit demo conformance bench soak clean
 
 test: lint types
+	@$(BIN)/python -m tests.support.canaille
 	@$(BIN)/python -m pytest --numprocesses 2 --cov
 
 venv: .venv/installed
@@ -50,10 +51,20 @@ audit: .venv-audit/installed
 demo: venv
 	@$(BIN)/python examples/demo.py
 
+# Writes docs/conformance.md; a test compares it.
+conformance: venv
+	@CONFORMANCE=write $(BIN)/python -m pytest tests/docs/test_conformance_page.py
+
 bench: venv
 	@$(INSTALL) --editable '.[test,bench]'
 	@$(BIN)/python -m benchmarks.run
 
+# 20 minutes with 50,000 people; less with: make soak SOAK='--minutes 3 --people 3000'
+soak: venv
+	@$(INSTALL) --editable '.[test,bench]'
+	@$(BIN)/python -m benchmarks.soak $(SOAK)
+
 clean:
-	rm -rf .venv .venv-audit .tox .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-audit .venv-canaille* .tox .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache
+	rm -rf .pytest_cache .ruff_cache
 	rm -rf build dist docs/_build ./*.egg-info

@@ -22,6 +22,9 @@ from tests.support.issuer import TokenIssuer
 from tests.support.process import SpawnedHomeserver, SpawnHomeserver
 from tests.support.runner import BlockingRunner
 
+# Its tests are for any homeserver, and read a configuration of their own: tests/process/test_complement.py runs them.
+collect_ignore = ["complement"]
+
 
 def pytest_configure() -> None:
     """Let Ctrl-C end an asynchronous test: Twisted's main loop would log the exception and go on."""

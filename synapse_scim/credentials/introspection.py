@@ -115,7 +115,7 @@ class IntrospectedTokens:
             answer["active"]
             and (issuer is None or answer.get("iss") in (None, issuer))
             and (audience is None or names(answer.get("aud"), audience))
-            and str(answer.get("token_type", "Bearer")).lower() in _BEARER
+            and str(answer.get("token_type") or "Bearer").lower() in _BEARER
         )
 
     def _judged(self, answer: Mapping[str, Any]) -> _Outcome:

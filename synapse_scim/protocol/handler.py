@@ -15,6 +15,7 @@ from scim2_server.responses import ScimResponse
 from scim2_server.routing import Operation
 
 from synapse_scim.mapping.schema import USER_SCHEMA
+from synapse_scim.protocol import dialects
 from synapse_scim.protocol.attempt import Attempt, of_bulk
 from synapse_scim.protocol.service import Service
 from synapse_scim.store.errors import scim_errors
@@ -77,6 +78,18 @@ class Handler(AsyncScimHandler):
             conditions = self.service.read_conditions(request)
             response = self.service.user_response(request.base_url, user, parameters, conditions)
             return self.service.me_response(request, target, response)
+
+    async def service_provider_config(self, request: ScimRequest) -> ScimResponse:
+        """Announce what the service can do."""
+        return _announcement(request, await super().service_provider_config(request))
+
+    async def schemas(self, request: ScimRequest) -> ScimResponse:
+        """Announce all schemas."""
+        return _announcement(request, await super().schemas(request))
+
+    async def schema(self, request: ScimRequest) -> ScimResponse:
+        """Announce a schema."""
+        return _announcement(request, await super().schema(request))
 
     async def replace_resource(
         self,
@@ -170,6 +183,13 @@ class Handler(AsyncScimHandler):
         if self.storage.is_settled(resource):
             return resource
         return await self.storage.update(resource_type, resource)
+
+
+def _announcement(request: ScimRequest, response: ScimResponse) -> ScimResponse:
+    """Return the answer of a discovery endpoint in words that the client can read."""
+    if dialects.is_canaille(request.header("User-Agent")):
+        response.body = dialects.canaille_announcement(response.body)
+    return response
 
 
 def _stated(model: type[Resource[Any]], user_name: str, patch_op: PatchOp[Any]) -> Resource[Any]:

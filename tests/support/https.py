@@ -40,6 +40,10 @@ class CertificateAuthority:
         path.write_bytes(_pem(key) + _pem(self._signed(x509.Name([]), key, names)))
         return path
 
+    def write_as_complement(self) -> None:
+        """Write its certificate and its key by the names that Complement gives them."""
+        self.path.rename(self.path.with_name("ca.crt")).with_name("ca.key").write_bytes(_pem(self._key))
+
     def _signed(
         self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, extension: x509.ExtensionType
     ) -> x509.Certificate:

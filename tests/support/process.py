@@ -212,12 +212,12 @@ class SpawnedHomeserver:
                 raise TimeoutError(self.log())
             time.sleep(0.02)
 
-    def register_admin(self, localpart: str = "admin") -> str:
+    def register_admin(self, localpart: str = "admin", secret: str = SHARED_SECRET) -> str:
         """Register a server admin by the shared secret and return an access token of theirs."""
         url = f"{self.url}/_synapse/admin/v1/register"
         nonce = _json(url)["nonce"]
         fields = [nonce, localpart, "password", "admin"]
-        mac = hmac.new(SHARED_SECRET.encode(), "\0".join(fields).encode(), hashlib.sha1).hexdigest()
+        mac = hmac.new(secret.encode(), "\0".join(fields).encode(), hashlib.sha1).hexdigest()
         body = {"nonce": nonce, "username": localpart, "password": "password", "admin": True, "mac": mac}
         token: str = _json(url, json.dumps(body).encode())["access_token"]
         keep_secret(token)

@@ -105,7 +105,15 @@ async def test_what_is_not_active_is_refused(asking: Asking, issuer: TokenIssuer
     homeserver = (await asking(audience="scim")).homeserver
     now = time.time()
     good = {"aud": ["scim"], "iss": issuer.issuer, "token_type": "Bearer"}
-    for fine in ({}, {"iss": None}, {"token_type": "access_token"}, {"aud": "scim"}, {"exp": None}, {"exp": now - 20}):
+    for fine in (
+        {},
+        {"iss": None},
+        {"token_type": "access_token"},
+        {"token_type": None},
+        {"aud": "scim"},
+        {"exp": None},
+        {"exp": now - 20},
+    ):
         await assert_opens(homeserver, issuer.opaque_token(**good | fine))
 
     for wrong in (
