@@ -19,10 +19,8 @@ from synapse_scim.homeserver.listeners import (
 )
 from synapse_scim.homeserver.shutdown import finish_first
 from synapse_scim.resources.endpoint import ScimResource
+from synapse_scim.resources.request import STABLE_PREFIX, UNSTABLE_PREFIX
 from synapse_scim.store.maintenance import Maintenance
-
-STABLE_PREFIX = "/_scim"
-UNSTABLE_PREFIX = "/_matrix/client/unstable/coop.yaal/scim"
 
 _EVERY_MS = 60 * 1000
 

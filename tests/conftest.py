@@ -13,8 +13,8 @@ import greenlet
 import pytest
 import pytest_twisted
 
+from tests.support import confidential, process
 from tests.support import homeserver as local
-from tests.support import process
 from tests.support.configuration import scim_module
 from tests.support.databases import Databases, Engine
 from tests.support.homeserver import LocalHomeserver, StartHomeserver, prepare_database
@@ -62,6 +62,11 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> object:
         return None
     pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames})
     return True
+
+
+def pytest_runtest_setup() -> None:
+    """Have each homeserver's log searched for what its test sent, and not for what others did."""
+    confidential.forget()
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from synapse.api.constants import ProfileFields
 from synapse.api.errors import Codes, LimitExceededError, SynapseError
 from synapse.logging.context import defer_to_thread
 from synapse.storage.database import LoggingTransaction
-from synapse.types import UserID, create_requester, map_username_to_mxid_localpart
+from synapse.types import UserID, create_requester
 from synapse.util.duration import Duration
 from synapse.util.threepids import validate_email
 
@@ -31,6 +31,7 @@ from synapse_scim.accounts import (
 )
 from synapse_scim.config import Photos
 from synapse_scim.database import Transaction
+from synapse_scim.homeserver import settings
 from synapse_scim.homeserver.clock import DatabaseClock
 from synapse_scim.homeserver.departures import Departures
 from synapse_scim.homeserver.media import MediaRepository, PhotoRefused, PhotoUnavailable
@@ -101,7 +102,7 @@ class SynapseAccounts:
 
     def to_localpart(self, name: str) -> str:
         """Escape a name as single sign-on does, and `/` as well: clients put user IDs into URLs as they are."""
-        return map_username_to_mxid_localpart(name).replace("/", "=2f")
+        return settings.to_localpart(name)
 
     def to_email(self, address: str) -> str:
         """Return the canonical form of an e-mail address."""

@@ -166,7 +166,7 @@ class AccountLocks:
                 return lease
             if time.monotonic() > give_up:
                 raise Unavailable(f"The account {user_id} is being changed by somebody else; try again later")
-            await self._clock.sleep(Duration(seconds=pause * random.uniform(0.5, 1.0)))  # noqa: S311 - no secret
+            await self._clock.sleep(Duration(seconds=pause * random.uniform(0.5, 1.0)))  # noqa: S311 - no secret # nosec B311
             pause = min(2 * pause, longest)
 
     def _insert(self, txn: LoggingTransaction, lease: _Lease) -> bool:

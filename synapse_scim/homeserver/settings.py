@@ -1,16 +1,22 @@
-"""What the module reads of Synapse's configuration, and as Synapse reads it."""
+"""What the module reads as Synapse reads it: its configuration, and names."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from synapse.config._base import Config as SynapseConfig
+from synapse.types import map_username_to_mxid_localpart
 
 if TYPE_CHECKING:
     from synapse.server import HomeServer
 
 parse_size = SynapseConfig.parse_size
 parse_duration_ms = SynapseConfig.parse_duration
+
+
+def to_localpart(name: str) -> str:
+    """Escape a name as single sign-on does, and `/` as well: clients put user IDs into URLs as they are."""
+    return map_username_to_mxid_localpart(name).replace("/", "=2f")
 
 
 def macaroon_secret(hs: HomeServer) -> bytes:

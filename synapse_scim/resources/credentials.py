@@ -93,9 +93,10 @@ def read_credential(request: SynapseRequest, address: str) -> Credential:
 
 def _name_and_token(encoded: str) -> tuple[str, str]:
     try:
-        name, _, token = base64.b64decode(encoded, validate=True).decode().partition(":")
+        decoded = base64.b64decode(encoded, validate=True).decode()
     except (binascii.Error, UnicodeDecodeError):
-        name = token = ""
+        decoded = ""
+    name, _, token = decoded.partition(":")
     if not token:
         raise Unauthenticated("HTTP Basic must be 'NAME:TOKEN', in UTF-8 and base64")
     return name, token

@@ -21,6 +21,9 @@ from synapse_scim.subject import Subject
 FAILURES = Rate(per_second=1, burst_count=60)
 """How many credentials that are nobody's may come from one address."""
 
+ANYBODY = Rate()
+"""How many requests that need no credential may come from one address."""
+
 _MOST_KNOWN = 1000
 
 
@@ -97,7 +100,7 @@ class Limits:
         Raises:
             RateLimited: Too many came from its address.
         """
-        wait_s = await self.buckets.take(f"address {self._network(request)}", Rate())
+        wait_s = await self.buckets.take(f"address {self._network(request)}", ANYBODY)
         _refuse(wait_s, "Too many requests come from this address")
 
     async def _authenticated(self, request: SynapseRequest) -> Subject:

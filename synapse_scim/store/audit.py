@@ -26,6 +26,7 @@ from synapse_scim.mapping.changes import Plan
 from synapse_scim.mapping.rendering import timestamp
 from synapse_scim.mapping.user import UserMapping
 from synapse_scim.store.accounts import moment, ts_ms
+from synapse_scim.store.sql import Sql
 
 logger = logging.getLogger("synapse_scim.audit")
 
@@ -142,8 +143,8 @@ def listed(recorded: Recorded) -> dict[str, Any]:
     return {"id": recorded.event_id, "time": timestamp(recorded.last), **counted, **shown(recorded.event)}
 
 
-def read(txn: Transaction, wanted: Wanted, limit: int) -> list[Recorded]:
-    """Return events, the latest first."""
+def query(wanted: Wanted, limit: int) -> Sql:
+    """Return what reads events, the latest first."""
     conditions = {
         "client = ?": wanted.client,
         "user_id = ?": wanted.user_id,
@@ -153,11 +154,17 @@ def read(txn: Transaction, wanted: Wanted, limit: int) -> list[Recorded]:
     chosen = {condition: value for condition, value in conditions.items() if value is not None}
     parameters = [*chosen.values(), *(wanted.after or ()), limit]
     where = " AND ".join([*chosen, *(["(ts, event_id) < (?, ?)"] if wanted.after else [])])
-    txn.execute(
+    return Sql(
         f"SELECT {_COLUMNS} FROM synapse_scim_audit {f'WHERE {where}' if where else ''}"
         " ORDER BY ts DESC, event_id DESC LIMIT ?",
-        parameters,
+        tuple(parameters),
     )
+
+
+def read(txn: Transaction, wanted: Wanted, limit: int) -> list[Recorded]:
+    """Return events, the latest first."""
+    reading = query(wanted, limit)
+    txn.execute(reading.text, reading.parameters)
     return [_recorded(row) for row in txn.fetchall()]
 
 

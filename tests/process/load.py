@@ -49,7 +49,7 @@ class Load:
             self._turn += 1
             scim = self.scims[self._turn % len(self.scims)]
             try:
-                answered = await Deferred.fromCoroutine(_answer(send(scim))).addTimeout(REQUEST_S, reactor)  # type: ignore[arg-type]
+                answered = await Deferred.fromCoroutine(_answer(send(scim))).addTimeout(REQUEST_S, reactor)
             except (ConnectError, ConnectionClosed, ResponseFailed):
                 self.answers[0] += 1
             except Late:

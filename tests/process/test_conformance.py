@@ -10,7 +10,7 @@ from scim2_client.engines.httpx2 import SyncSCIMClient
 from scim2_tester import CheckResult, Status, check_server
 
 from synapse_scim.mapping.schema import MATRIX_SCHEMA
-from synapse_scim.module import STABLE_PREFIX, UNSTABLE_PREFIX
+from synapse_scim.resources.request import STABLE_PREFIX, UNSTABLE_PREFIX
 from tests.support.databases import Engine
 from tests.support.process import SpawnedHomeserver, SpawnHomeserver
 

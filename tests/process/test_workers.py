@@ -9,12 +9,14 @@ from urllib.parse import quote
 
 import pytest
 
+from tests.process.table import OFF, ON, OUTCOMES, PASSWORD, Subject
 from tests.process.trio import Trio, together
+from tests.support.client import Response
 from tests.support.cluster import EVENTS_ON_A_WORKER, SpawnCluster
 from tests.support.hasty import HASTY
 from tests.support.https import CertificateAuthority, HttpsServer, answer
 from tests.support.runner import BlockingRunner
-from tests.web.clients import Scim, Synapse, assert_error, bulk_of, new_user, until, url_of, without_meta
+from tests.web.clients import Synapse, assert_error, new_user, until, without_meta
 from tests.web.photos import data_url, image
 
 pytestmark = pytest.mark.postgres
@@ -35,9 +37,6 @@ TOPOLOGIES: dict[str, dict[str, Any]] = {
         "workers": {"w1": {}, "w2": {"enable_media_repo": True, "resources": ["client", "media"]}},
     },
 }
-OFF = {"op": "replace", "path": "active", "value": False}
-ON = {"op": "replace", "path": "active", "value": True}
-PASSWORD = "correct horse"
 
 
 @pytest.fixture(scope="module", params=TOPOLOGIES.values(), ids=list(TOPOLOGIES))
@@ -50,164 +49,6 @@ def trio(request: pytest.FixtureRequest, spawn_cluster: SpawnCluster) -> Trio:
 def free_guard(trio: Trio) -> None:
     """Forget whom the guard has counted."""
     trio.cluster.rows("DELETE FROM synapse_scim_guard")
-
-
-class Subject:
-    """Whom the operations of one process are about."""
-
-    def __init__(self, trio: Trio, process: str) -> None:
-        """Let a process answer."""
-        self.trio = trio
-        self.scim = trio.scim[process]
-        self.process = process
-        self.name = f"ann-{process}"
-        self.user_id = f"@{self.name}:example.org"
-
-    async def patch(self, *operations: Any) -> int:
-        """Change the person."""
-        return (await self.scim.patch(self.user_id, *operations)).status
-
-    def user(self, **attributes: Any) -> dict[str, Any]:
-        """Return the User to send."""
-        return new_user(
-            self.name,
-            **{
-                "externalId": self.name,
-                "displayName": "Ann",
-                "timezone": "Europe/Vienna",
-                "password": PASSWORD,
-                "emails": [{"value": f"{self.name}@mail.example.org"}],
-                "photos": [{"value": "mxc://example.org/face"}],
-                **attributes,
-            },
-        )
-
-    # -- Operations, in the order in which they are done ----------------------
-
-    async def create(self) -> int:
-        """Create the person."""
-        return (await self.scim.post("/Users", self.user())).status
-
-    async def create_again(self) -> int:
-        """Create the person a second time."""
-        return (await self.scim.post("/Users", self.user())).status
-
-    async def find(self) -> int:
-        """Find the person by e-mail address."""
-        names = await self.scim.names(f'emails.value eq "{self.name}@mail.example.org"')
-        assert names == [self.name]
-        return 200
-
-    async def search(self) -> int:
-        """Find the person by a search in a body."""
-        body = {
-            "schemas": ["urn:ietf:params:scim:api:messages:2.0:SearchRequest"],
-            "filter": f'userName eq "{self.name}"',
-        }
-        found = await self.scim.post("/Users/.search", body)
-        assert [user["id"] for user in found.json["Resources"]] == [self.user_id]
-        return found.status
-
-    async def replace(self) -> int:
-        """Replace the person: display name, avatar and profile field change, and an address."""
-        changed = self.user(
-            displayName="Anna",
-            timezone="Europe/Berlin",
-            photos=[{"value": "mxc://example.org/other"}],
-            emails=[{"value": f"{self.name}-other@mail.example.org"}],
-        )
-        answered = await self.scim.put(self.user_id, changed)
-        profile = await self.trio.synapse[self.process].request("GET", f"/_matrix/client/v3/profile/{self.user_id}")
-        expected = {"displayname": "Anna", "avatar_url": "mxc://example.org/other", "m.tz": "Europe/Berlin"}
-        assert profile.json.items() >= expected.items()
-        return answered.status
-
-    async def replace_what_changed(self) -> int:
-        """Replace a version that is no longer the present one."""
-        return (await self.scim.put(self.user_id, self.user(), headers={"If-Match": 'W/"old"'})).status
-
-    async def rename(self) -> int:
-        """Give the person another userName, and the former again."""
-        assert await self.patch({"op": "replace", "path": "userName", "value": f"{self.name}-renamed"}) == 200
-        return await self.patch({"op": "replace", "path": "userName", "value": self.name})
-
-    async def set_password(self) -> int:
-        """Give the person another password, with which they can log in at every process."""
-        status = await self.patch({"op": "replace", "path": "password", "value": "battery staple"})
-        for synapse in self.trio.synapse.values():
-            assert (await synapse.login(self.name, "battery staple")).status == 200
-        return status
-
-    async def disable(self) -> int:
-        """Disable the person."""
-        return await self.patch(OFF)
-
-    async def enable(self) -> int:
-        """Enable the person."""
-        return await self.patch(ON)
-
-    async def delete(self) -> int:
-        """Delete the person."""
-        return (await self.scim.delete(self.user_id)).status
-
-    async def read_what_is_gone(self) -> int:
-        """Read the person who was deleted."""
-        return (await self.scim.get(url_of(self.user_id))).status
-
-    async def revive(self) -> int:
-        """Create the person again."""
-        answered = await self.scim.post("/Users", self.user(photos=[]))
-        assert answered.json["id"] == self.user_id
-        return answered.status
-
-    async def adopt(self) -> int:
-        """Adopt an account that SCIM did not make."""
-        user_id = f"@bob-{self.process}:example.org"
-        await self.trio.synapse["homeserver"].change(user_id)
-        answered = await self.scim.post("/Users", new_user(f"bob-{self.process}"))
-        assert answered.json["id"] == user_id
-        return answered.status
-
-    async def bulk(self) -> int:
-        """Create somebody, refer to them and delete them, in one request."""
-        operations = (
-            {"method": "POST", "path": "/Users", "bulkId": "b", "data": new_user(f"cid-{self.process}")},
-            {"method": "DELETE", "path": "/Users/bulkId:b"},
-        )
-        answered = await self.scim.post("/Bulk", bulk_of(*operations))
-        statuses = [operation["status"] for operation in answered.json["Operations"]]
-        assert statuses[0] == "201", answered.json
-        return answered.status
-
-    async def me(self) -> int:
-        """Ask who calls."""
-        return (await self.scim.get("/Me")).status
-
-    async def discover(self) -> int:
-        """Ask what can be done."""
-        return (await Scim(self.trio.process(self.process).url, None).get("/ServiceProviderConfig")).status
-
-
-OUTCOMES: dict[Callable[[Subject], Awaitable[int]], int] = {
-    Subject.create: 201,
-    Subject.create_again: 409,
-    Subject.find: 200,
-    Subject.search: 200,
-    Subject.replace: 200,
-    Subject.replace_what_changed: 412,
-    Subject.rename: 200,
-    Subject.set_password: 200,
-    Subject.disable: 200,
-    Subject.enable: 200,
-    Subject.delete: 204,
-    Subject.read_what_is_gone: 404,
-    Subject.revive: 201,
-    Subject.adopt: 201,
-    Subject.bulk: 200,
-    Subject.me: 200,
-    Subject.discover: 200,
-}
-"""What each operation is answered with, at whatever process."""
 
 
 @pytest.mark.usefixtures("free_guard")
@@ -230,9 +71,11 @@ async def test_every_process_does_everything(trio: Trio) -> None:
 async def test_one_of_twenty_gets_the_name(trio: Trio) -> None:
     """Of those who create the same person at the same time at three processes, one gets 201 and the others 409."""
     scims = list(trio.scim.values())
-    requests = [lambda n=number: scims[n % 3].post("/Users", new_user("race", title=f"{n}")) for number in range(20)]
 
-    answers = await together(requests)
+    def creating(number: int) -> Callable[[], Awaitable[Response]]:
+        return lambda: scims[number % 3].post("/Users", new_user("race", title=f"{number}"))
+
+    answers = await together(map(creating, range(20)))
 
     assert Counter(answered.status for answered in answers) == {201: 1, 409: 19}
     (winner,) = [answered.json for answered in answers if answered.status == 201]
@@ -247,14 +90,12 @@ async def test_no_change_is_lost(trio: Trio) -> None:
     wanted = {name: f"https://example.org/{number}" for number, name in enumerate(names)}
     scims = list(trio.scim.values())
 
-    answers = await together(
-        [
-            lambda n=number, name=name: scims[n % 3].patch(
-                "@busy:example.org", {"op": "replace", "path": name, "value": wanted[name]}
-            )
-            for number, name in enumerate(names)
-        ]
-    )
+    def changing(turn: tuple[int, str]) -> Callable[[], Awaitable[Response]]:
+        number, name = turn
+        operation = {"op": "replace", "path": name, "value": wanted[name]}
+        return lambda: scims[number % 3].patch("@busy:example.org", operation)
+
+    answers = await together(map(changing, enumerate(names)))
 
     assert [answered.status for answered in answers] == [200] * len(names), [a.body for a in answers]
     assert (await trio.seen("@busy:example.org")).items() >= wanted.items()
@@ -268,9 +109,11 @@ async def test_the_guard_counts_for_all(trio: Trio) -> None:
     trio.cluster.rows("UPDATE synapse_scim_users SET created_ts = created_ts - 86400000")
     scims = list(trio.scim.values())
 
-    answers = await together(
-        [lambda n=number, user_id=user_id: scims[n % 3].patch(user_id, OFF) for number, user_id in enumerate(ids)]
-    )
+    def disabling(turn: tuple[int, str]) -> Callable[[], Awaitable[Response]]:
+        number, user_id = turn
+        return lambda: scims[number % 3].patch(user_id, OFF)
+
+    answers = await together(map(disabling, enumerate(ids)))
 
     assert Counter(answered.status for answered in answers) == {200: 5, 429: 3}
     await trio.rest()
@@ -362,7 +205,8 @@ async def test_photos_are_fetched_where_media_are(trio: Trio, server: HttpsServe
 
 async def test_photos_within_requests_need_the_media_repository(trio: Trio) -> None:
     """A `data:` photo is stored by a process that has the media repository; the others say 503, and why."""
-    has_media = {"homeserver": "media on" not in trio_name(trio), "w1": "media on" not in trio_name(trio), "w2": True}
+    everywhere = "enable_media_repo: false" not in (trio.cluster.main._folder / "homeserver.yaml").read_text()
+    has_media = {"homeserver": everywhere, "w1": everywhere, "w2": True}
     for process, stores in has_media.items():
         refused_or_made = await trio.scim[process].post(
             "/Users", new_user(f"data-{process}", photos=[{"value": data_url(image("PNG"))}])
@@ -371,15 +215,6 @@ async def test_photos_within_requests_need_the_media_repository(trio: Trio) -> N
             assert refused_or_made.json["photos"][0]["value"].startswith("mxc://example.org/")
         else:
             assert_error(refused_or_made, 503, naming="media repository")
-
-
-def trio_name(trio: Trio) -> str:
-    """Return which topology this is."""
-    return (
-        next(name for name, options in TOPOLOGIES.items() if len(options) == 2)
-        if "enable_media_repo: false" in (trio.cluster.main._folder / "homeserver.yaml").read_text()
-        else "plain"
-    )
 
 
 async def test_processes_know_of_each_other(trio: Trio) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, gatherResults
@@ -61,7 +61,7 @@ class Trio:
         return found
 
 
-async def together(requests: list[Callable[[], Awaitable[T]]]) -> list[T]:
+async def together(requests: Iterable[Callable[[], Awaitable[T]]]) -> list[T]:
     """Send requests at once, and return their answers."""
 
     async def send(request: Callable[[], Awaitable[T]]) -> T:

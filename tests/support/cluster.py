@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 import attrs
@@ -64,7 +64,7 @@ class Cluster:
         self.redis.remove()
 
 
-SpawnCluster = Callable[..., Awaitable[Cluster]]
+SpawnCluster = Callable[..., Coroutine[Any, Any, Cluster]]
 """What the fixture `spawn_cluster` is: the function below, given its first argument."""
 
 

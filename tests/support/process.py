@@ -19,6 +19,7 @@ import attrs
 import yaml
 
 from tests.support.child import end_child, free_port, start_child, tail
+from tests.support.confidential import check_log, keep_secret
 from tests.support.configuration import SHARED_SECRET, homeserver_configuration, http_listener, scim_module
 from tests.support.databases import Database, Databases, Engine
 
@@ -183,13 +184,19 @@ class SpawnedHomeserver:
         self._end(signal.SIGKILL)
 
     def remove(self) -> None:
-        """Kill it if it runs, and remove its files and its database."""
+        """Kill it if it runs, and remove its files and its database.
+
+        Raises:
+            Leaked: It logged what nobody may read in a log.
+        """
         if self._process is not None:
             self.kill()
+        log = self.log()
         self._database.drop()
+        check_log(log)
 
     def log(self) -> str:
-        """Return what it has logged so far, from INFO up."""
+        """Return what it has logged so far, from INFO up, and from DEBUG up what the module logged."""
         log = self._folder / f"{self.name}.log"
         return log.read_text() if log.exists() else ""
 
@@ -213,6 +220,7 @@ class SpawnedHomeserver:
         mac = hmac.new(secret.encode(), "\0".join(fields).encode(), hashlib.sha1).hexdigest()
         body = {"nonce": nonce, "username": localpart, "password": "password", "admin": True, "mac": mac}
         token: str = _json(url, json.dumps(body).encode())["access_token"]
+        keep_secret(token)
         return token
 
     def _end(self, number: signal.Signals) -> None:
@@ -266,6 +274,7 @@ def log_configuration(path: Path) -> dict[str, Any]:
         "formatters": {"line": {"format": line}},
         "handlers": {"file": {"class": "logging.FileHandler", "formatter": "line", "filename": str(path)}},
         "root": {"level": "INFO", "handlers": ["file"]},
+        "loggers": {"synapse_scim": {"level": "DEBUG"}},
         "disable_existing_loggers": False,
     }
 

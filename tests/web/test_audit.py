@@ -15,6 +15,7 @@ from synapse_scim.audit import Caller
 from synapse_scim.commands import main
 from synapse_scim.module import ScimModule
 from synapse_scim.store import audit
+from synapse_scim.store.audit import Wanted
 from tests.support.configuration import http_listener, scim_module
 from tests.support.homeserver import StartHomeserver
 from tests.web.clients import (
@@ -28,6 +29,7 @@ from tests.web.clients import (
     url_of,
 )
 from tests.web.life import ANN, OFF, ON, OWN_EMAIL, PERSON, Life
+from tests.web.test_plans import plan_of, statements
 from tests.web.tokens import client, scim_of, token_of
 
 pytestmark = pytest.mark.usefixtures("engine")
@@ -445,6 +447,35 @@ async def test_events_are_found_by_client_account_and_time(admin: Admin) -> None
         walked += page["Resources"]
         cursor = page.get("nextCursor", "")
     assert (walked, cursor) == (everything, "")
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        Wanted(),
+        Wanted(client="okta"),
+        Wanted(user_id=ANN, since=datetime(2026, 1, 1, tzinfo=UTC)),
+        Wanted(client="okta", after=(7, "a")),
+    ],
+)
+async def test_reading_follows_an_index(admin: Admin, engine: str, wanted: Wanted) -> None:
+    """However long the audit is: a page is found, not searched for."""
+    plan = await plan_of(admin.homeserver, engine, audit.query(wanted, 100))
+
+    assert "synapse_scim_audit_" in plan, plan
+    assert not {word for word in ("Seq Scan", "Sort", "TEMP B-TREE") if word in plan}, plan
+
+
+async def test_a_write_takes_no_transaction_more(admin: Admin) -> None:
+    """What succeeds is recorded in a transaction that there is anyway."""
+    with statements() as names:
+        await admin.scim.create("ann", **PERSON)
+        await admin.scim.patched(ANN, TITLE)
+        await admin.scim.patched(ANN, OFF)
+        assert (await admin.scim.delete(ANN)).status == 204
+
+    assert not [name for name in names if "audit" in name]
+    assert len(await events(admin)) == 4
 
 
 async def test_what_makes_no_sense_is_refused(admin: Admin) -> None:

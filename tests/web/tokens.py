@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.client import Response
+from tests.support.confidential import keep_secret
 from tests.support.configuration import scim_module
 from tests.support.homeserver import LocalHomeserver, StartHomeserver
 from tests.web.clients import STABLE, Admin, Scim, assert_error, assert_scim
@@ -19,7 +20,9 @@ BOTH = 'Bearer realm="SCIM", Basic realm="SCIM"'
 
 def token_of(name: str) -> str:
     """Return the token of a client that `client` configures."""
-    return f"scim_{name}_".ljust(48, "x")
+    token = f"scim_{name}_".ljust(48, "x")
+    keep_secret(token)
+    return token
 
 
 def client(name: str, **settings: Any) -> dict[str, Any]:
@@ -70,6 +73,7 @@ async def started(start_homeserver: StartHomeserver, *clients: dict[str, Any]) -
 
 def write(path: Path, token: str) -> Path:
     """Write a token into a file that only the homeserver can read, and return the file."""
+    keep_secret(token)
     path.touch(0o600)
     path.write_text(f"{token}\n")
     return path
