@@ -101,8 +101,10 @@ def collected(path: str) -> int:
 
 def _checks(results: Sequence[CheckResult]) -> Iterator[tuple[str, str, str]]:
     for result in results:
-        found = _RANDOM.sub("…", (result.reason or "").replace("[EnterpriseUser, MatrixUser]", ""))
-        yield f"`{result.title}`", found.replace("|", "\\|").replace("\n", " "), result.status.name.lower()
+        # What did not succeed says so in values that it made up.
+        found = result.reason or "" if result.status is Status.SUCCESS else f"'{result.data['urn']}' is read-only"
+        shown = _RANDOM.sub("…", found.replace("[EnterpriseUser, MatrixUser]", "")).replace("|", "\\|")
+        yield f"`{result.title}`", shown.replace("\n", " "), result.status.name.lower()
 
 
 def _table(head: Sequence[str], rows: Iterator[Sequence[str]]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any, cast
@@ -161,3 +162,13 @@ def test_picture_exists(page: str) -> None:
     for target, options in re.findall(r"^```\{image\} (\S+)\n(.*?)^```$", PAGES[page], re.DOTALL | re.MULTILINE):
         assert (REPOSITORY / page).parent.joinpath(target).exists()
         assert re.search(r"^:alt: \S", options, re.MULTILINE)
+
+
+def test_changes_are_of_a_known_type() -> None:
+    """towncrier finds every file of `changelog.d`, which is named by an issue, or words, and a type."""
+    settings = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["towncrier"]
+    types = "|".join(kind["directory"] for kind in settings["type"])
+    names = [path.name for path in (REPOSITORY / settings["directory"]).iterdir()]
+
+    assert names
+    assert [name for name in names if not re.fullmatch(rf"(\d+|\+[\w-]+)\.({types})\.md", name)] == []
