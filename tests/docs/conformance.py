@@ -102,7 +102,8 @@ def collected(path: str) -> int:
 def _checks(results: Sequence[CheckResult]) -> Iterator[tuple[str, str, str]]:
     for result in results:
         # What did not succeed says so in values that it made up.
-        found = result.reason or "" if result.status is Status.SUCCESS else f"'{result.data['urn']}' is read-only"
+        data: Any = result.data
+        found = result.reason or "" if result.status is Status.SUCCESS else f"'{data['urn']}' is read-only"
         shown = _RANDOM.sub("…", found.replace("[EnterpriseUser, MatrixUser]", "")).replace("|", "\\|")
         yield f"`{result.title}`", shown.replace("\n", " "), result.status.name.lower()
 
