@@ -6,8 +6,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urljoin, urlsplit
 
 import pytest
+import requests
 
 from tests.support.canaille import CLIENT_ID, Canaille
 from tests.support.child import free_port
@@ -27,6 +29,11 @@ PERSON = {
 }
 
 
+PASSWORD = "what Canaille keeps, and Matrix does not"
+APP = "https://app.example.org/"
+"""The Matrix client that somebody is sent back to who has logged in."""
+
+
 @pytest.fixture
 def port() -> int:
     """Where the homeserver listens: Canaille is told before it runs."""
@@ -36,7 +43,7 @@ def port() -> int:
 @pytest.fixture
 def canaille(port: int, tmp_path: Path) -> Iterator[Canaille]:
     """An identity server that provisions people into the homeserver."""
-    canaille = Canaille(tmp_path, f"http://127.0.0.1:{port}{STABLE}")
+    canaille = Canaille(tmp_path, f"http://127.0.0.1:{port}", STABLE)
     yield canaille
     canaille.close()
 
@@ -48,8 +55,24 @@ async def provisioned(canaille: Canaille, port: int, spawn: SpawnHomeserver) -> 
         "client_id": CLIENT_ID,
         "client_secret_path": str(canaille.secret_path),
     }
+    provider = {
+        **{name: issuer[name] for name in ("issuer", "client_id", "client_secret_path")},
+        "idp_id": "canaille",
+        "idp_name": "Canaille",
+        "scopes": ["openid", "profile"],
+        # It has no certificate here.
+        "skip_verification": True,
+        "enable_registration": False,
+        "user_mapping_provider": {"config": {"localpart_template": "{{ user.preferred_username }}"}},
+    }
     homeserver = await spawn(
-        module=scim_module({"introspection": [issuer]}), listeners=[{**http_listener("client"), "port": port}]
+        module=scim_module({"introspection": [issuer], "sso": {"idp_id": "oidc-canaille"}}),
+        config={
+            "public_baseurl": f"http://127.0.0.1:{port}/",
+            "oidc_providers": [provider],
+            "sso": {"client_whitelist": [APP]},
+        },
+        listeners=[{**http_listener("client"), "port": port}],
     )
     homeserver.start()
     homeserver.wait_until_logged("SCIM is ready")
@@ -92,3 +115,39 @@ async def test_people_of_canaille_have_accounts(
     assert sent == [("POST", "201"), *[("PUT", "200")] * 3, ("DELETE", "204")]
     assert "failed" not in canaille.log
     assert "not supported" not in canaille.log
+
+
+async def test_login_through_canaille_opens_the_provisioned_account(
+    canaille: Canaille, port: int, spawn_homeserver: SpawnHomeserver
+) -> None:
+    """The subject of the login is the `externalId`; nobody gets an account by logging in who was not provisioned."""
+    homeserver = await provisioned(canaille, port, spawn_homeserver)
+    canaille.create("user", **PERSON, password=PASSWORD)
+
+    assert user_logged_in(homeserver, "ann") == "@ann:example.org"
+
+
+def user_logged_in(homeserver: SpawnedHomeserver, login: str) -> str:
+    """Log in as a person does in a browser, and return the user ID of the account that it opens."""
+    with requests.Session() as browser:
+        browser.trust_env = False
+        page = browser.get(
+            f"{homeserver.url}/_matrix/client/v3/login/sso/redirect/oidc-canaille", params={"redirectUrl": APP}
+        )
+        for cookie in browser.cookies:
+            # It is for HTTPS alone, which a reverse proxy would speak.
+            cookie.secure = False
+        page = browser.post(page.url, {"login": login, **hidden(page)})
+        landed = browser.post(page.url, {"password": PASSWORD, **hidden(page)}, allow_redirects=False)
+        while not landed.headers["Location"].startswith(APP):
+            landed = browser.get(urljoin(landed.url, landed.headers["Location"]), allow_redirects=False)
+        (token,) = parse_qs(urlsplit(landed.headers["Location"]).query)["loginToken"]
+        body = {"type": "m.login.token", "token": token}
+        session = browser.post(f"{homeserver.url}/_matrix/client/v3/login", json=body)
+    user_id: str = session.json()["user_id"]
+    return user_id
+
+
+def hidden(page: requests.Response) -> dict[str, str]:
+    """Return what a form sends without being asked."""
+    return dict(re.findall(r'name="(csrf_token)" value="([^"]*)"', page.text))

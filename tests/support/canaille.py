@@ -20,6 +20,9 @@ from typing import Any
 from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
 
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
 from tests.support.child import end_child, free_port, start_child, tail
 
 ENVIRONMENT = Path(__file__).parents[2] / ".venv-canaille"
@@ -55,6 +58,11 @@ ENABLE_CLIENT = true
 
 [CANAILLE_OIDC]
 TRUSTED_DOMAINS = ["127.0.0.1"]
+ACTIVE_JWKS = ["$key"]
+
+# People are to the homeserver, when they log in, what `externalId` says when they are provisioned.
+[CANAILLE_OIDC.USERINFO_MAPPING]
+SUB = "{{ user.id }}"
 """)
 
 _UNLOCK = """
@@ -72,12 +80,13 @@ with app.app_context(), app.backend.session():
 class Canaille:
     """An identity server that tells a homeserver of its people. Its methods block."""
 
-    def __init__(self, folder: Path, scim_url: str) -> None:
+    def __init__(self, folder: Path, homeserver: str, scim_prefix: str) -> None:
         """Install it where it is not, make its database, tell it of the homeserver, and start it.
 
         Args:
             folder: Where it keeps everything.
-            scim_url: The SCIM endpoints to which it sends each change.
+            homeserver: Where the homeserver will be, without a slash at the end.
+            scim_prefix: The path of the SCIM endpoints to which it sends each change.
         """
         install()
         port = free_port()
@@ -88,7 +97,7 @@ class Canaille:
         """The file with what the homeserver authenticates with to Canaille."""
         self._folder = folder
         self.secret_path.write_text(secrets.token_urlsafe())
-        (folder / "canaille.toml").write_text(_CONFIGURATION.substitute(port=port, folder=folder))
+        (folder / "canaille.toml").write_text(_CONFIGURATION.substitute(port=port, folder=folder, key=_key()))
         self._environment = {
             **{name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
             "CANAILLE_CONFIG": str(folder / "canaille.toml"),
@@ -96,9 +105,18 @@ class Canaille:
             "NO_PROXY": "*",
         }
         self.run("install")
-        credentials = {"client-id": CLIENT_ID, "client-secret": self.secret_path.read_text()}
-        method = {"grant-types": "client_credentials", "token-endpoint-auth-method": "client_secret_basic"}
-        self.create("client", **credentials, **method, **{"client-name": "Synapse", "client-uri": scim_url})
+        self.create(
+            "client",
+            client_name="Synapse",
+            client_uri=homeserver + scim_prefix,
+            client_id=CLIENT_ID,
+            client_secret=self.secret_path.read_text(),
+            token_endpoint_auth_method="client_secret_basic",
+            grant_types=["client_credentials", "authorization_code"],
+            response_types="code",
+            scope=["openid", "profile"],
+            redirect_uris=f"{homeserver}/_synapse/client/oidc/callback",
+        )
         self._server = start_child(
             [_PROGRAM, "run", "--bind", f"127.0.0.1:{port}"],
             folder=folder,
@@ -107,8 +125,8 @@ class Canaille:
         )
         self._wait_until_it_answers()
 
-    def create(self, model: str, **attributes: str) -> dict[str, Any]:
-        """Make a person or anything else, and return it."""
+    def create(self, model: str, **attributes: str | list[str]) -> dict[str, Any]:
+        """Make a person or anything else, and return it. A list is an attribute with several values."""
         made: dict[str, Any] = json.loads(self.run("create", model, *_options(attributes)))
         return made
 
@@ -180,8 +198,19 @@ def install() -> None:
         installed.write_text(wanted)
 
 
-def _options(attributes: Mapping[str, str]) -> list[str]:
-    return [text for name, value in attributes.items() for text in (f"--{name.replace('_', '-')}", value)]
+def _options(attributes: Mapping[str, str | list[str]]) -> list[str]:
+    return [
+        text
+        for name, values in attributes.items()
+        for value in ([values] if isinstance(values, str) else values)
+        for text in (f"--{name.replace('_', '-')}", value)
+    ]
+
+
+def _key() -> str:
+    """Return a key to sign ID tokens with."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode().replace("\n", "\\n")
 
 
 if __name__ == "__main__":
