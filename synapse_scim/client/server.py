@@ -67,14 +67,12 @@ def read_token(path: Path) -> str:
         Trouble: There is none.
     """
     try:
-        token = path.read_text(encoding="ascii").strip()
-    except UnicodeDecodeError:
-        token = ""
+        words = path.read_text(encoding="ascii", errors="replace").split()
     except OSError as error:
         raise Trouble(f"The token file {path} cannot be read: {error.strerror}") from None
-    if not token or len(token.split()) > 1:
+    if len(words) != 1 or not words[0].isascii():
         raise Trouble(f"The token file {path} must hold one token, and nothing else")
-    return token
+    return words[0]
 
 
 class Server:

@@ -23,6 +23,9 @@ from synapse_scim.web import WebClient, WebUnavailable, json_object
 MAX_OUTCOMES = 1000
 """How many outcomes are remembered: as many good ones, and as many bad ones, which anybody can cause."""
 
+_HINT = "access_token"
+"""What kind of token the server is asked about (RFC 7662 §2.1)."""
+
 _BEARER = frozenset({"bearer", "access_token", "urn:ietf:params:oauth:token-type:access_token"})
 """The types that servers give tokens which whoever has them may use. `DPoP` and `refresh_token` are not among them."""
 
@@ -80,7 +83,7 @@ class IntrospectedTokens:
         # RFC 6749 §2.3.1 has both encoded before they are joined.
         pair = f"{quote_plus(client_id)}:{quote_plus(client_secret)}"
         endpoint = self._introspector.endpoint or await self._endpoint.get()
-        form = {"token": token, "token_type_hint": "access_token"}  # a kind of token # nosec B105
+        form = {"token": token, "token_type_hint": _HINT}
         try:
             content = await self._web.post(endpoint, form, f"Basic {b64encode(pair.encode()).decode()}")
             answer = json_object(content)

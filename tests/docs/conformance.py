@@ -80,9 +80,9 @@ def _versions() -> Iterator[tuple[str, str]]:
 def _clients() -> Iterator[tuple[str, str, str]]:
     for path, what in _SUITES.items():
         yield f"`{path}`", what, str(collected(path))
-    for path in sorted((REPOSITORY / "tests/sessions").glob("*.yaml")):
-        session: Mapping[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-        yield session["client"], f"replayed from `tests/sessions/{path.name}`", f"{len(session['steps'])} requests"
+    for file in sorted((REPOSITORY / "tests/sessions").glob("*.yaml")):
+        session: Mapping[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
+        yield session["client"], f"replayed from `tests/sessions/{file.name}`", f"{len(session['steps'])} requests"
     yield "Canaille", "run as it is, provisions with its own OAuth token", "`tests/process/test_canaille.py`"
     yield "scim2-cli, scim2-client", "run as they are", "`tests/process/test_clients.py`"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from synapse_scim.module import STABLE_PREFIX
+from synapse_scim.resources.request import STABLE_PREFIX
 from tests.docs import conformance
 from tests.process.test_conformance import checked
 from tests.support.process import SpawnHomeserver

@@ -18,8 +18,7 @@ FOLDER = REPOSITORY / "contrib/docker"
 DOCKERFILES = [FOLDER / "Dockerfile", REPOSITORY / "docker/complement/Dockerfile"]
 COMPOSE: dict[str, Any] = yaml.safe_load((FOLDER / "compose.yaml").read_text(encoding="utf-8"))
 SERVICES: dict[str, Any] = COMPOSE["services"]
-SYNAPSE = re.search(r"^matrix-synapse==(.*)$", (REPOSITORY / "constraints.txt").read_text(), re.MULTILINE)
-assert SYNAPSE is not None
+(SYNAPSE,) = re.findall(r"^matrix-synapse==(.*)$", (REPOSITORY / "constraints.txt").read_text(), re.MULTILINE)
 
 
 def instructions(dockerfile: Path) -> list[tuple[str, str]]:
@@ -33,8 +32,8 @@ def test_image_is_of_the_synapse_that_is_tested(dockerfile: Path) -> None:
     """It builds on the official image of the release that the tests run with."""
     first, second, *rest = instructions(dockerfile)
 
-    assert first == ("ARG", f"SYNAPSE_VERSION=v{SYNAPSE[1]}")
-    assert second == ("FROM", "docker.io/matrixdotorg/synapse:${SYNAPSE_VERSION}")
+    assert first == ("ARG", f"SYNAPSE_VERSION=v{SYNAPSE}")
+    assert second == ("FROM", "matrixdotorg/synapse:${SYNAPSE_VERSION}")
     assert any(name == "RUN" and "pip install --no-cache-dir" in text for name, text in rest)
 
 
@@ -56,7 +55,7 @@ def test_services_have_what_they_name() -> None:
         for volume in service["volumes"]:
             source = volume.split(":")[0]
             assert source in COMPOSE["volumes"] or (FOLDER / source).exists()
-    assert SERVICES["synapse"]["build"]["args"]["SYNAPSE_VERSION"] == f"${{SYNAPSE_VERSION:-v{SYNAPSE[1]}}}"
+    assert SERVICES["synapse"]["build"]["args"]["SYNAPSE_VERSION"] == f"${{SYNAPSE_VERSION:-v{SYNAPSE}}}"
     assert SERVICES["synapse"]["image"] == SERVICES["synapse-generate"]["image"]
 
 

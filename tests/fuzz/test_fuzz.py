@@ -89,14 +89,16 @@ def test_no_request_does_harm(start_homeserver: StartHomeserver, engine: Engine,
         rounds = ceil(int(REQUESTS) * share / (_EACH * len(OPERATIONS)))
     seeds = Random(0 if REQUESTS is None else None)  # noqa: S311 - no secret
     findings = Findings()
-    for beginning in range(0, rounds, _ROUNDS):
-        # Now and then on a new homeserver: in time, everybody has been deleted.
-        campaign = runner.run(_begin(start_homeserver, engine, findings))
-        for _, operation in product(range(beginning, min(beginning + _ROUNDS, rounds)), sorted(set(OPERATIONS))):
-            _fuzz(campaign, runner, operation, seeds.getrandbits(32))
-        runner.run(campaign.stop())
-
-    print(f"\n{engine}, the slowest took {findings.slowest:.2f} s:\n{findings.table()}")  # noqa: T201 - `make fuzz`
+    try:
+        for beginning in range(0, rounds, _ROUNDS):
+            # Now and then on a new homeserver: in time, everybody has been deleted.
+            campaign = runner.run(_begin(start_homeserver, engine, findings))
+            for _, operation in product(range(beginning, min(beginning + _ROUNDS, rounds)), sorted(set(OPERATIONS))):
+                _fuzz(campaign, runner, operation, seeds.getrandbits(32))
+            runner.run(campaign.stop())
+    finally:
+        # An interrupted run shows what it has seen.
+        print(f"\n{engine}, the slowest took {findings.slowest:.2f} s:\n{findings.table()}")  # noqa: T201 - `make fuzz`
     assert findings.problems == [], "\n\n".join([f"{len(findings.problems)} problems:", *findings.problems[:20]])
     assert findings.written
     assert findings.reached.total() >= 0.3 * findings.count

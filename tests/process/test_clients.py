@@ -10,9 +10,9 @@ from typing import Any
 
 from httpx2 import Client
 from scim2_client.engines.httpx2 import SyncSCIMClient
-from scim2_models import PatchOp, PatchOperation, SearchRequest
+from scim2_models import PatchOp, SearchRequest
 
-from synapse_scim.module import STABLE_PREFIX
+from synapse_scim.resources.request import STABLE_PREFIX
 from tests.support.configuration import scim_module
 from tests.support.process import SpawnedHomeserver, SpawnHomeserver
 from tests.web.clients import STABLE, Scim, Synapse, assert_error
@@ -66,15 +66,17 @@ async def test_scim2_client(spawn_homeserver: SpawnHomeserver) -> None:
     headers = {"Authorization": f"Bearer {token_of('script')}"}
 
     with Client(base_url=homeserver.url + STABLE_PREFIX, headers=headers, trust_env=False) as http:
-        library = SyncSCIMClient(http)
+        library: Any = SyncSCIMClient(http)
         library.discover()
         user_class: Any = library.get_resource_model("User")
         made = library.create(user_class(user_name="ann", display_name="Ann Lee"))
         made.display_name = "Ann Miller"
         assert library.replace(made).display_name == "Ann Miller"
-        off = PatchOperation(op=PatchOperation.Op.replace_, path="active", value=False)
-        assert library.modify(user_class, made.id, PatchOp[user_class](operations=[off])).active is False
-        page = library.query(user_class, query_parameters=SearchRequest(filter="active eq false"))
+        off = {"op": "replace", "path": "active", "value": False}
+        patch = PatchOp[user_class].model_validate({"Operations": [off]})
+        assert library.modify(user_class, made.id, patch).active is False
+        search = SearchRequest[user_class].model_validate({"filter": "active eq false"})
+        page = library.query(user_class, query_parameters=search)
         assert [user.id for user in page.resources] == ["@ann:example.org"]
         assert (await synapse.account("@ann:example.org"))["locked"] is True
         library.delete(user_class, made.id)
