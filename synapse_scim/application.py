@@ -36,6 +36,7 @@ from synapse_scim.resources.credentials import Authority, Credentials
 from synapse_scim.resources.endpoint import Endpoint
 from synapse_scim.resources.exchange import Observer
 from synapse_scim.resources.limits import Limits
+from synapse_scim.resources.trace import Trace
 from synapse_scim.store.accounts import AccountReader
 from synapse_scim.store.audit import Trail
 from synapse_scim.store.columns import Columns
@@ -225,6 +226,7 @@ def build(
         ready=maintenance.ready,
         audit_events=AuditEvents(trail=trail, page_size=config.limits.page_size),
         observer=Observer(trail=trail, gateway=accounts),
+        trace=Trace(client=config.trace, gateway=accounts),
         activity=activity,
     )
     return Application(

@@ -88,7 +88,14 @@ def parse(
         made[key] = section(**values.get(key, {}))
     rate = read_rate(values.get("limits", {}).get("admin_rate", {}), ("limits", "admin_rate"))
     made["limits"] = attrs.evolve(made["limits"], admin_rate=rate)
-    return Config(**values | made)
+    config = Config(**values | made)
+    if config.trace is not None and not _may_call(config, config.trace):
+        raise ConfigurationError(
+            ("trace",),
+            "must be the name of a client, CLIENT@ISSUER of one with tokens of 'jwt' or 'introspection', or the user ID"
+            " of a server administrator whose access token is accepted",
+        )
+    return config
 
 
 _SECTIONS: Mapping[str, Callable[..., Any]] = {
@@ -118,6 +125,14 @@ _DURATIONS: tuple[tuple[str, ...], ...] = (
     ("reconcile",),
     ("audit", "keep"),
 )
+
+
+def _may_call(config: Config, name: str) -> bool:
+    """Tell whether somebody may call who bears a name in logs, as far as the configuration says."""
+    if name.startswith("@"):
+        return config.admin_tokens
+    issued = {client for issuer in (*config.jwt, *config.introspection) for client in issuer.allowed_clients}
+    return name in {client.name for client in config.clients} or any(name.startswith(f"{id_}@") for id_ in issued)
 
 
 def _digest(value: Any) -> str:

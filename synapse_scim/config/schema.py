@@ -124,6 +124,7 @@ SCHEMA: Mapping[str, Any] = _section(
     ),
     cursor_secret_path=_TEXT_OR_NULL,
     audit=_section(keep=_DURATION),
+    trace=_TEXT_OR_NULL,
 )
 """The JSON Schema of the configuration. A key that it lacks stops the start."""
 

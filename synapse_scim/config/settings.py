@@ -288,4 +288,5 @@ class Config:
     limits: Limits = attrs.field(factory=Limits)
     cursor_secret_path: str | None = None
     audit: Audit = attrs.field(factory=Audit)
+    trace: str | None = None
     digests: Mapping[str, str] = attrs.field(factory=dict, eq=False)

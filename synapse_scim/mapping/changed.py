@@ -16,7 +16,6 @@ from synapse_scim.steps import (
     RemoveExternalId,
     RemoveThreepid,
     SetLocked,
-    SetPasswordHash,
 )
 
 _ATTRIBUTE_OF_FIELD = {DISPLAYNAME: "displayName", AVATAR_URL: "photos"}
@@ -64,5 +63,5 @@ def _attribute(change: DatabaseChange) -> str:
             return "externalId"
         case SetLocked():
             return "active"
-        case SetPasswordHash():
+        case _:
             return "password"

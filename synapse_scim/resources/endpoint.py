@@ -19,6 +19,7 @@ from synapse_scim.resources.exchange import Exchange, Observer
 from synapse_scim.resources.limits import Limits, RateLimited
 from synapse_scim.resources.request import read_body, read_request
 from synapse_scim.resources.response import write_response
+from synapse_scim.resources.trace import Trace
 from synapse_scim.store.errors import scim_errors
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class Endpoint:
         ready: Returns when the module can serve, or raises an `AccountError`.
         audit_events: Answers requests for the audit.
         observer: Keeps what comes of requests.
+        trace: Shows what one client does.
         activity: What is being answered.
     """
 
@@ -54,6 +56,7 @@ class Endpoint:
     ready: Callable[[], Awaitable[None]]
     audit_events: AuditEvents
     observer: Observer
+    trace: Trace
     activity: Activity
 
     async def serve(self, request: SynapseRequest, prefix: str) -> None:
@@ -80,6 +83,7 @@ class Endpoint:
             response = self.service.error_response(error)
         try:
             await self.observer.note(exchange, response)
+            self.trace.note(exchange, response)
         except Exception:
             logger.exception("It could not be recorded what a SCIM request was told")
         return response
@@ -88,7 +92,7 @@ class Endpoint:
         if request.synapse_site.site_tag not in self.listeners:
             raise NotFoundException(detail="This listener does not serve SCIM")
         self.activity.ensure_open()
-        scim_request = read_request(request, self.public_baseurl, prefix)
+        scim_request = exchange.request = read_request(request, self.public_baseurl, prefix)
         with suppress(SCIMException):
             # Whoever asks for what does not exist says first who asks.
             exchange.target = self.service.match(scim_request)

@@ -6,6 +6,7 @@ from datetime import datetime
 from http import HTTPStatus
 
 import attrs
+from scim2_server.requests import ScimRequest
 from scim2_server.responses import ScimResponse
 from scim2_server.routing import Target
 
@@ -33,6 +34,7 @@ class Exchange:
     Attributes:
         request_id: How Synapse's log calls it.
         began: When it came.
+        request: The request, once it is read.
         target: What it asks for, if that exists.
         is_audit: It asks for the audit.
         subject: Who asks, if that is known.
@@ -43,6 +45,7 @@ class Exchange:
 
     request_id: str = attrs.field(converter=_printable)
     began: datetime
+    request: ScimRequest | None = None
     target: Target | None = None
     is_audit: bool = False
     subject: Subject | None = None

@@ -118,7 +118,8 @@ class Limits:
                 await self.buckets.take(key, FAILURES)
             raise
         except BaseException:
-            if shown and not is_known:
+            # Nobody could tell, which is no failure of whoever asks.
+            if not is_known:
                 self.buckets.give_back(key)
             raise
         if not is_known:

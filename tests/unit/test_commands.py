@@ -22,12 +22,13 @@ def test_the_package_is_a_program(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     assert capsys.readouterr().out.startswith("Usage: synapse-scim [OPTIONS] COMMAND")
 
 
-def test_a_configuration_that_synapse_cannot_read_is_said_to_be_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", [("guard", "allow", "3"), ("audit",)])
+def test_a_configuration_that_synapse_cannot_read_is_said_to_be_one(tmp_path: Path, command: tuple[str, ...]) -> None:
     """What is wrong is said in a line, and nothing is done."""
     path = tmp_path / "homeserver.yaml"
     path.write_text("server_name: example.org\n")
 
-    said = CliRunner().invoke(main, ["guard", "allow", "3", "--config", str(path)])
+    said = CliRunner().invoke(main, [*command, "--config", str(path)])
 
     assert said.exit_code == 1
     assert said.output.startswith("Error: Synapse cannot read its configuration: ")

@@ -15,6 +15,7 @@ from tests.support.configuration import http_listener, scim_module
 from tests.support.homeserver import LocalHomeserver, StartHomeserver
 from tests.web.clients import UNSTABLE, Admin, Scim, assert_error, assert_scim, bulk_of, new_user, until
 from tests.web.test_plans import statements
+from tests.web.test_unavailable import execute
 from tests.web.tokens import client, scim_of, token_of
 
 SLOW = {"per_second": 0.01, "burst_count": 3}
@@ -146,6 +147,38 @@ async def test_good_credentials_are_let_in_beside_bad_ones(admin: Admin) -> None
     statuses = [(await scim_of(homeserver, ended).get("/Users")).status for _ in range(3)]
     assert statuses == [401, 429, 429]
     assert_scim(await admin.scim.get("/Users"), 200)
+
+
+async def test_good_credentials_are_remembered_of_so_many(admin: Admin, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory is bounded: the one that was not seen for the longest time is as good as new."""
+    monkeypatch.setattr(limits, "_MOST_KNOWN", 2)
+    homeserver = admin.homeserver
+    root = await homeserver.register("root", admin=True)
+    tokens = [await homeserver.access_token(root) for _ in range(2)]
+    for token in (*tokens, admin.token, tokens[0]):
+        assert_scim(await scim_of(homeserver, token).get("/Users"), 200)
+    await try_in_vain(homeserver, TRIES)
+
+    statuses = [(await scim_of(homeserver, token).get("/Users")).status for token in (*tokens, admin.token)]
+    assert statuses == [200, 429, 200]
+
+
+@pytest.mark.expected_errors("access_tokens|gone")
+async def test_an_outage_is_nobodys_failure(admin: Admin) -> None:
+    """While nobody can tell whose a token is, nothing counts against whoever shows one, be it good or not."""
+    homeserver = admin.homeserver
+    store = homeserver.hs.get_datastores().main
+    await execute(homeserver, "ALTER TABLE access_tokens RENAME TO gone")
+    try:
+        store.get_user_by_access_token.invalidate_all()
+        for _ in range(TRIES):
+            assert (await admin.scim.get("/Users")).status >= 500
+        assert min(await try_in_vain(homeserver, TRIES)) >= 500
+    finally:
+        await execute(homeserver, "ALTER TABLE gone RENAME TO access_tokens")
+
+    assert_scim(await admin.scim.get("/Users"), 200)
+    assert await try_in_vain(homeserver, TRIES + 1) == [401] * TRIES + [429]
 
 
 async def test_good_credentials_count_for_nothing(admin: Admin) -> None:

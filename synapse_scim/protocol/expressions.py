@@ -1,0 +1,110 @@
+"""Filters and paths of SCIM without their literals, even of clients that do not write them as they should."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+
+_TOKEN = re.compile(r'(\s+)|("(?:[^"\\]|\\.)*")|([()\[\]])|([^\s()\[\]"]+)', re.DOTALL)
+_ATTRIBUTE = re.compile(r"(?:urn:[\w:.-]{1,200}|\$?[A-Za-z][\w-]{0,63}(?:\.\$?[A-Za-z][\w-]{0,63})*)", re.ASCII)
+_SUB_ATTRIBUTE = re.compile(r"\.\$?[A-Za-z][\w-]{0,63}", re.ASCII)
+_OPERATORS = frozenset({"eq", "ne", "co", "sw", "ew", "gt", "ge", "lt", "le"})
+_CONSTANTS = frozenset({"true", "false", "null"})
+
+Mask = Callable[[str, str], str]
+"""Returns what is shown of a text that is the value of an attribute, which is named first, in lower case."""
+
+
+def masked_expression(text: str, mask: Mask, *, is_path: bool) -> str:
+    """Return a filter or a path with what is shown of its literals; what is not understood of it is one text.
+
+    Args:
+        text: The filter or path.
+        mask: Masks a literal.
+        is_path: An attribute may stand alone.
+    """
+    reader = _Reader(mask)
+    position = 0
+    while (match := _TOKEN.match(text, position)) and reader.takes(match):
+        position = match.end()
+    if position == len(text) and reader.has_ended(is_path=is_path):
+        return "".join(reader.shown)
+    kept, position = reader.settled
+    return "".join(reader.shown[:kept]) + mask("", text[position:])
+
+
+class _Reader:
+    """Takes the tokens of an expression one by one.
+
+    What has been taken is settled once it can be nothing but part of an expression: an attribute's name only when an
+    operator follows.
+    """
+
+    def __init__(self, mask: Mask) -> None:
+        self.shown: list[str] = []
+        self.settled = (0, 0)
+        self._mask = mask
+        self._takes = self._attribute
+        self._named = ""
+        self._depth = 0
+
+    def takes(self, match: re.Match[str]) -> bool:
+        """Tell whether a token can stand here, and if so take it."""
+        space, literal, bracket, word = match.groups()
+        if space:
+            self.shown.append(" ")
+        elif self._takes == self._literal:
+            if bracket:
+                return False
+            self._literal(literal or word)
+        elif literal or not self._takes(bracket or word):
+            return False
+        if self._takes != self._operator:
+            self.settled = (len(self.shown), match.end())
+        return True
+
+    def has_ended(self, *, is_path: bool) -> bool:
+        """Tell whether the expression may end here."""
+        return self._takes == self._after or (is_path and self._takes == self._operator and self._depth == 0)
+
+    def _show(self, token: str, then: Callable[[str], bool]) -> bool:
+        self.shown.append(token)
+        self._takes = then
+        return True
+
+    def _attribute(self, token: str) -> bool:
+        if token == "(" or token.lower() == "not":
+            return self._show(token, self._attribute)
+        self._named = token
+        return _ATTRIBUTE.fullmatch(token) is not None and self._show(token, self._operator)
+
+    def _operator(self, token: str) -> bool:
+        if token == "[":
+            self._depth += 1
+            return self._show(token, self._attribute)
+        if token.lower() == "pr":
+            return self._show(token, self._after)
+        return token.lower() in _OPERATORS and self._show(token, self._literal)
+
+    def _literal(self, token: str) -> bool:
+        if token.lower() in _CONSTANTS:
+            return self._show(token, self._after)
+        attribute = re.split(r"[.:]", self._named)[-1].lower()
+        if not token.startswith('"'):
+            return self._show(self._mask(attribute, token), self._after)
+        return self._show(f'"{self._mask(attribute, _unquoted(token))}"', self._after)
+
+    def _after(self, token: str) -> bool:
+        if token.lower() in {"and", "or"}:
+            return self._show(token, self._attribute)
+        if token == "]":
+            self._depth -= 1
+        return (token in {")", "]"} or _SUB_ATTRIBUTE.fullmatch(token) is not None) and self._show(token, self._after)
+
+
+def _unquoted(token: str) -> str:
+    try:
+        return str(json.loads(token, strict=False))
+    except ValueError:
+        return token[1:-1]
