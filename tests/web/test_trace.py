@@ -67,11 +67,8 @@ async def test_page_shows_a_trace(homeserver: LocalHomeserver, okta: Scim) -> No
     assert_scim(answer, 200)
     (example,) = [json.loads(block) for block in blocks("docs/troubleshooting.md", "json")]
     shown = last(homeserver)
-    import pathlib; pathlib.Path("/tmp/example.json").write_text(json.dumps(shown, indent=1))
+
     assert shown.keys() == example.keys()
-    assert shown["answer"]["meta"].keys() == example["answer"]["meta"].keys()
-    for trace in (shown, example):
-        del trace["answer"]["meta"]
     assert lasting(shown) == lasting(example)
     assert shown["requestId"].startswith("PATCH-")
     assert 0 <= shown["milliseconds"] < 60_000
