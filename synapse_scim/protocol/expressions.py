@@ -7,7 +7,9 @@ import re
 from collections.abc import Callable
 
 _TOKEN = re.compile(r'(\s+)|("(?:[^"\\]|\\.)*")|([()\[\]])|([^\s()\[\]"]+)', re.DOTALL)
-_ATTRIBUTE = re.compile(r"(?:urn:[\w:.-]{1,200}|\$?[A-Za-z][\w-]{0,63}(?:\.\$?[A-Za-z][\w-]{0,63})*)", re.ASCII)
+ATTRIBUTE = re.compile(r"(?:urn:[\w:.-]{1,200}|\$?[A-Za-z][\w-]{0,63}(?:\.\$?[A-Za-z][\w-]{0,63})*)", re.ASCII)
+"""What can be the name of an attribute."""
+
 _SUB_ATTRIBUTE = re.compile(r"\.\$?[A-Za-z][\w-]{0,63}", re.ASCII)
 _OPERATORS = frozenset({"eq", "ne", "co", "sw", "ew", "gt", "ge", "lt", "le"})
 _CONSTANTS = frozenset({"true", "false", "null"})
@@ -38,7 +40,7 @@ class _Reader:
     """Takes the tokens of an expression one by one.
 
     What has been taken is settled once it can be nothing but part of an expression: an attribute's name only when an
-    operator follows.
+    operator follows, for itself or within its brackets.
     """
 
     def __init__(self, mask: Mask) -> None:
@@ -60,7 +62,7 @@ class _Reader:
             self._literal(literal or word)
         elif literal or not self._takes(bracket or word):
             return False
-        if self._takes != self._operator:
+        if self._takes in (self._literal, self._after) or (self._takes == self._attribute and self._depth == 0):
             self.settled = (len(self.shown), match.end())
         return True
 
@@ -68,43 +70,43 @@ class _Reader:
         """Tell whether the expression may end here."""
         return self._takes == self._after or (is_path and self._takes == self._operator and self._depth == 0)
 
-    def _show(self, token: str, then: Callable[[str], bool]) -> bool:
-        self.shown.append(token)
+    def _show(self, part: str, then: Callable[[str], bool]) -> bool:
+        self.shown.append(part)
         self._takes = then
         return True
 
-    def _attribute(self, token: str) -> bool:
-        if token == "(" or token.lower() == "not":
-            return self._show(token, self._attribute)
-        self._named = token
-        return _ATTRIBUTE.fullmatch(token) is not None and self._show(token, self._operator)
+    def _attribute(self, part: str) -> bool:
+        if part == "(" or part.lower() == "not":
+            return self._show(part, self._attribute)
+        self._named = part
+        return ATTRIBUTE.fullmatch(part) is not None and self._show(part, self._operator)
 
-    def _operator(self, token: str) -> bool:
-        if token == "[":
+    def _operator(self, part: str) -> bool:
+        if part == "[":
             self._depth += 1
-            return self._show(token, self._attribute)
-        if token.lower() == "pr":
-            return self._show(token, self._after)
-        return token.lower() in _OPERATORS and self._show(token, self._literal)
+            return self._show(part, self._attribute)
+        if part.lower() == "pr":
+            return self._show(part, self._after)
+        return part.lower() in _OPERATORS and self._show(part, self._literal)
 
-    def _literal(self, token: str) -> bool:
-        if token.lower() in _CONSTANTS:
-            return self._show(token, self._after)
+    def _literal(self, part: str) -> bool:
+        if part.lower() in _CONSTANTS:
+            return self._show(part, self._after)
         attribute = re.split(r"[.:]", self._named)[-1].lower()
-        if not token.startswith('"'):
-            return self._show(self._mask(attribute, token), self._after)
-        return self._show(f'"{self._mask(attribute, _unquoted(token))}"', self._after)
+        if not part.startswith('"'):
+            return self._show(self._mask(attribute, part), self._after)
+        return self._show(f'"{self._mask(attribute, _unquoted(part))}"', self._after)
 
-    def _after(self, token: str) -> bool:
-        if token.lower() in {"and", "or"}:
-            return self._show(token, self._attribute)
-        if token == "]":
+    def _after(self, part: str) -> bool:
+        if part.lower() in {"and", "or"}:
+            return self._show(part, self._attribute)
+        if part == "]":
             self._depth -= 1
-        return (token in {")", "]"} or _SUB_ATTRIBUTE.fullmatch(token) is not None) and self._show(token, self._after)
+        return (part in {")", "]"} or _SUB_ATTRIBUTE.fullmatch(part) is not None) and self._show(part, self._after)
 
 
-def _unquoted(token: str) -> str:
+def _unquoted(literal: str) -> str:
     try:
-        return str(json.loads(token, strict=False))
+        return str(json.loads(literal, strict=False))
     except ValueError:
-        return token[1:-1]
+        return literal[1:-1]

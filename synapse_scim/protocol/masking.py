@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, cast
 from urllib.parse import unquote
 
@@ -15,7 +15,7 @@ import attrs
 from scim2_models import Path
 
 from synapse_scim.config import Config
-from synapse_scim.protocol.expressions import masked_expression
+from synapse_scim.protocol.expressions import ATTRIBUTE, masked_expression
 from synapse_scim.protocol.payload import MAX_DEPTH
 from synapse_scim.protocol.provider import composed_user, provider
 
@@ -28,7 +28,6 @@ MAX_HEADER = 200
 SECRET = "<secret>"  # noqa: S105 - what stands in its place
 """What stands in place of a password, whose length is nobody's business either."""
 
-_NAME = re.compile(r"(?:urn:[\w:.-]{1,200}|\$?[A-Za-z][\w-]{0,63}(?:\.\$?[A-Za-z][\w-]{0,63})*)", re.ASCII)
 _NUMBERS = frozenset({"totalresults", "startindex", "itemsperpage", "count", "failonerrors", "status"})
 _SMALL_NUMBER = re.compile(r"-?[0-9]{1,9}")
 _ENDPOINTS = frozenset({"Users", "Me", "Bulk", ".search", "AuditEvents"})
@@ -144,16 +143,27 @@ class Masker:
             return text
         if attribute in _USER_IDS and self._is_user_id(text):
             return text
-        if attribute in _LISTS_OF_NAMES:
-            return ",".join(self._name(name) for name in text.split(","))
+        return self._read(attribute)(text)
+
+    def _read(self, attribute: str) -> Callable[[str], str]:
+        """Return what shows the texts of an attribute that are not shown as they are."""
         if attribute == "filter":
-            return masked_expression(text, self.text, is_path=False)
+            return self._filter
         if attribute == "path":
-            is_url = re.match(r"/|\w+/", text) is not None
-            return self.path(text) if is_url else masked_expression(text, self.text, is_path=True)
-        if attribute == "detail" and self._is_answer:
-            return self._said(text)
-        return self._hide(text)
+            return self._path
+        if attribute in _LISTS_OF_NAMES:
+            return self._list_of_names
+        return self._said if attribute == "detail" and self._is_answer else self._hide
+
+    def _filter(self, text: str) -> str:
+        return masked_expression(text, self.text, is_path=False)
+
+    def _path(self, text: str) -> str:
+        is_url = re.match(r"/|\w+/", text) is not None
+        return self.path(text) if is_url else masked_expression(text, self.text, is_path=True)
+
+    def _list_of_names(self, text: str) -> str:
+        return ",".join(self._name(name) for name in text.split(","))
 
     def _value(self, value: Any, attribute: str, depth: int) -> Any:
         if isinstance(value, dict | list) and depth > MAX_DEPTH:
@@ -180,7 +190,7 @@ class Masker:
 
     def _name(self, name: str) -> str:
         """Return what is shown of the name of a member, which in a PATCH without a path may be a path."""
-        if _NAME.fullmatch(name):
+        if ATTRIBUTE.fullmatch(name):
             self._names.add(name.lower())
             return name
         return masked_expression(name, self.text, is_path=True)
@@ -223,5 +233,5 @@ class Masker:
 
 def bounded(value: Any, most: int) -> Any:
     """Return a value, or if its JSON is longer than so many characters, the beginning of its text with a note."""
-    text = json.dumps(value)
+    text = json.dumps(value, separators=(",", ":"))
     return value if len(text) <= most else f"{text[:most]}... <{len(text) - most} more characters>"

@@ -61,7 +61,8 @@ class Trace:
             "answer": bounded(_answer(masker, response), MAX_SHOWN),
             "milliseconds": (self.gateway.now() - exchange.began) // timedelta(milliseconds=1),
         }
-        logger.info("%s", json.dumps({name: value for name, value in shown.items() if value not in (None, {})}))
+        said = {name: value for name, value in shown.items() if value not in (None, {})}
+        logger.info("%s", json.dumps(said, separators=(",", ":")))
 
 
 def _body(masker: Masker, request: ScimRequest, response: ScimResponse) -> Any:

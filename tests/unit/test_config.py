@@ -44,6 +44,7 @@ def test_an_empty_configuration_gives_the_defaults() -> None:
         8 * 1024,
     )
     assert config.cursor_secret_path is None
+    assert config.trace is None
     assert config.profile_fields == {}
     assert (config.inactive.deactivate_after, config.inactive.end_sessions) == (timedelta(days=30), False)
     assert (config.deleted.deactivate_after, config.deleted.erase) == (timedelta(0), False)
@@ -147,6 +148,30 @@ def test_every_setting_is_read() -> None:
 def test_single_sign_on_providers_by_domain(sso: dict[str, Any], providers: dict[str, str]) -> None:
     """`idp_id` is the provider of the domain `default`, unless `domains` says otherwise."""
     assert parsed(sso=sso).sso.providers == providers
+
+
+ISSUED: dict[str, Any] = {
+    "issuer": "https://idp.example",
+    "jwks_path": "keys.json",
+    "audience": "scim",
+    "algorithms": ["RS256"],
+    "allowed_clients": ["hr"],
+}
+INTROSPECTED: dict[str, Any] = {"issuer": "https://iam.example", "client_id": "iam", "client_secret_path": "iam.secret"}
+
+
+@pytest.mark.parametrize("name", ["okta", "hr@idp.example", "iam@iam.example", "@admin:example.org", None])
+def test_whoever_may_call_can_be_traced(name: str | None) -> None:
+    """Clients, issuers' clients and server administrators, by the names that logs give them."""
+    assert parsed(trace=name, clients=[OKTA], jwt=[ISSUED], introspection=[INTROSPECTED]).trace == name
+
+
+@pytest.mark.parametrize("name", ["octa", "Okta", "hr", "okta@idp.example", "@admin:example.org"])
+def test_a_trace_of_nobody_is_refused(name: str) -> None:
+    """A name with a typo would trace nothing, and nobody would see why."""
+    with pytest.raises(ConfigurationError, match="must be the name of a client") as refused:
+        parsed(trace=name, admin_tokens=False, clients=[OKTA], jwt=[ISSUED], introspection=[INTROSPECTED])
+    assert refused.value.path == ("trace",)
 
 
 def test_a_client_needs_a_name_and_a_token() -> None:
