@@ -165,7 +165,7 @@ def test_picture_exists(page: str) -> None:
 
 
 def test_changes_are_of_a_known_type() -> None:
-    """towncrier finds every file of `changelog.d`, which is named by an issue, or words, and a type."""
+    """Every file of `changelog.d` is one that towncrier finds: it is named by an issue, or words, and a type."""
     settings = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["towncrier"]
     types = "|".join(kind["directory"] for kind in settings["type"])
     names = [path.name for path in (REPOSITORY / settings["directory"]).iterdir()]
