@@ -87,7 +87,7 @@ def _operation(operation: Any) -> Any:
     elif isinstance(path, str) and is_manager(path):
         return entra_manager_operation(operation, members, value)
     elif isinstance(path, str):
-        value = scim_sdk_scalar(_attribute_at(path), value)
+        value = scim_sdk_scalar(attribute_at(path), value)
     return {**operation, value_name: value}
 
 
@@ -154,9 +154,10 @@ def scim_sdk_scalar(name: str, value: Any) -> Any:
     return value[0] if len(value) == 1 and not isinstance(value[0], dict | list) else value
 
 
-def _attribute_at(path: str) -> str:
+def attribute_at(path: str) -> str:
     """Return the name of the attribute, or sub-attribute, that a path ends with."""
-    return re.split(r"[.:]", re.sub(r"\[.*\]", "", path))[-1]
+    begin, end = path.find("["), path.rfind("]")
+    return re.split(r"[.:]", path[:begin] + path[end + 1 :] if -1 < begin < end else path)[-1]
 
 
 _UNQUOTED = re.compile(r"^\s*([A-Za-z][\w.:$-]*)\s+(eq)\s+([^\s\"'()\[\]]+)\s*$", re.IGNORECASE)

@@ -14,6 +14,9 @@ _SUB_ATTRIBUTE = re.compile(r"\.\$?[A-Za-z][\w-]{0,63}", re.ASCII)
 _OPERATORS = frozenset({"eq", "ne", "co", "sw", "ew", "gt", "ge", "lt", "le"})
 _CONSTANTS = frozenset({"true", "false", "null"})
 
+MAX_LENGTH = 8 * 1024
+"""How long an expression may be that is looked at."""
+
 Mask = Callable[[str, str], str]
 """Returns what is shown of a text that is the value of an attribute, which is named first, in lower case."""
 
@@ -26,6 +29,8 @@ def masked_expression(text: str, mask: Mask, *, is_path: bool) -> str:
         mask: Masks a literal.
         is_path: An attribute may stand alone.
     """
+    if len(text) > MAX_LENGTH:
+        return mask("", text)
     reader = _Reader(mask)
     position = 0
     while (match := _TOKEN.match(text, position)) and reader.takes(match):
@@ -47,7 +52,7 @@ class _Reader:
         self.shown: list[str] = []
         self.settled = (0, 0)
         self._mask = mask
-        self._takes = self._attribute
+        self._takes: Callable[[str], bool] = self._attribute
         self._named = ""
         self._depth = 0
 

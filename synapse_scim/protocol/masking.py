@@ -15,12 +15,16 @@ import attrs
 from scim2_models import Path
 
 from synapse_scim.config import Config
+from synapse_scim.protocol.dialects import attribute_at
 from synapse_scim.protocol.expressions import ATTRIBUTE, masked_expression
 from synapse_scim.protocol.payload import MAX_DEPTH
 from synapse_scim.protocol.provider import composed_user, provider
 
 MAX_ITEMS = 50
 """How many entries of a list are shown."""
+
+MAX_DETAIL = 2000
+"""How long what an error says may be, to be shown."""
 
 MAX_HEADER = 200
 """How many characters of a header are shown."""
@@ -59,10 +63,10 @@ _LISTS_OF_NAMES = frozenset({"attributes", "excludedattributes", "sortby"})
 _EMAIL = re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]+")
 _LONG_NUMBER = re.compile(r"\+?\d[\d ()./-]{4,}\d")
 _LOOKS: tuple[tuple[str, re.Pattern[str]], ...] = (
-    ("e-mail", re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")),
     ("number", re.compile(r"(?:tel:)?[+-]?\d[\d ()./-]*", re.IGNORECASE)),
     ("user ID", re.compile(r"@[^:\s]+:\S+")),
     ("URL", re.compile(r"(?:https?|mxc)://\S+|data:\S+", re.IGNORECASE)),
+    ("e-mail", re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")),
 )
 _PLACEHOLDER = re.compile(r"<[\w -]+>")
 _SHORTEST = 3
@@ -78,6 +82,8 @@ def _known_names() -> Iterator[str]:
         yield from re.split(r"[.:]", str(path).lower())
     yield from ("operations", "path", "value", "data", "bulkid", "filter", "cursor", "schemas", "userid")
     yield from (*_KEPT, *_LISTS_OF_NAMES)
+    # What errors offer instead.
+    yield from ("add", "remove", "replace", "get", "post", "put", "patch", "delete")
 
 
 _KNOWN = frozenset(_known_names())
@@ -89,11 +95,6 @@ def placeholder(text: str) -> str:
         return text
     look = next((look for look, pattern in _LOOKS if pattern.fullmatch(text)), "text")
     return f"<{look} of {len(text)}>"
-
-
-def attribute_at(path: str) -> str:
-    """Return the attribute that a path ends with, in lower case: `primary` of `emails[type eq "work"].primary`."""
-    return re.split(r"[.:]", re.sub(r"\[.*\]", "", path))[-1].strip().lower()
 
 
 @attrs.define(kw_only=True)
@@ -172,16 +173,19 @@ class Masker:
         if isinstance(value, dict):
             members = {name.lower(): member for name, member in value.items()}
             path = members.get("path")
-            changed = attribute_at(path) if isinstance(path, str) and "value" in members else "value"
+            changed = _attribute_at(path) if isinstance(path, str) and "value" in members else "value"
             return {
                 self._name(name): self._value(
-                    member, changed if name.lower() == "value" else attribute_at(name), depth + 1
+                    member, changed if name.lower() == "value" else _attribute_at(name), depth + 1
                 )
                 for name, member in value.items()
             }
         if isinstance(value, list):
-            masked = [self._value(item, attribute, depth + 1) for item in value]
-            return masked if len(masked) <= MAX_ITEMS else [*masked[:MAX_ITEMS], f"<{len(masked) - MAX_ITEMS} more>"]
+            # What a request says beyond may be quoted in the answer; nothing quotes the answer.
+            masked = [
+                self._value(item, attribute, depth + 1) for item in value[: MAX_ITEMS if self._is_answer else None]
+            ]
+            return masked if len(value) <= MAX_ITEMS else [*masked[:MAX_ITEMS], f"<{len(value) - MAX_ITEMS} more>"]
         if isinstance(value, str):
             return self.text(attribute, value)
         if value is None or isinstance(value, bool) or (attribute in _NUMBERS and _SMALL_NUMBER.fullmatch(str(value))):
@@ -220,6 +224,8 @@ class Masker:
         for text in sorted(quoted, key=len, reverse=True):
             spelt = f"{re.escape(text)}|{re.escape(text.lower())}"
             detail = re.sub(spelt, self._hidden[text], detail, flags=re.IGNORECASE)
+        if len(detail) > MAX_DETAIL:
+            return placeholder(detail)
         detail = _QUOTED.sub(lambda match: f"{match[1]}{self._quoted(match[2])}{match[1]}", detail)
         for pattern in (_EMAIL, _LONG_NUMBER):
             detail = pattern.sub(lambda match: placeholder(match[0]), detail)
@@ -229,6 +235,10 @@ class Masker:
         names = {*re.split(r"[.:]", text.lower())}
         is_name = names <= _KNOWN or text.lower() in self._names or _SETTING.fullmatch(text)
         return text if is_name or self._is_user_id(text) or _PLACEHOLDER.fullmatch(text) else placeholder(text)
+
+
+def _attribute_at(path: str) -> str:
+    return attribute_at(path).strip().lower()
 
 
 def bounded(value: Any, most: int) -> Any:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synapse_scim.protocol.masking import MAX_HEADER, MAX_ITEMS, Masker, bounded, placeholder
+from synapse_scim.protocol.masking import MAX_DETAIL, MAX_HEADER, MAX_ITEMS, Masker, bounded, placeholder
 from synapse_scim.protocol.payload import MAX_DEPTH
 from tests.web.clients import ENTERPRISE, ERROR, PATCH, USER, bulk_of, new_user, patch_of
 
@@ -53,6 +53,7 @@ def detail_shown(detail: str, body: Any = None) -> str:
         ("https://x.example/a", "<URL of 19>"),
         ("data:image/png;base64,AAAA", "<URL of 26>"),
         ("mxc://x/y", "<URL of 9>"),
+        ("https://x.example/Users/@ann:corp.example", "<URL of 41>"),
         ("ann@corp", "<text of 8>"),
     ],
 )
@@ -164,6 +165,7 @@ def test_operations_of_a_bulk_request_are_shown() -> None:
         ("title pr [Ann", "title pr <text of 4>"),
         ("@ann eq 5", "<text of 9>"),
         ("", ""),
+        ("title pr and " * 1000, "<text of 13000>"),
     ],
 )
 def test_filters_lose_their_literals(written: str, expected: str) -> None:
@@ -258,6 +260,8 @@ def test_headers_are_shown_without_addresses() -> None:
         ("It is 'ann'", {}, "It is '<text of 3>'"),
         ("ann@corp.example has it, or +49 30 123456", {}, "<e-mail of 16> has it, or <number of 13>"),
         ("hunter22 is a bad password", {"password": "hunter22"}, "<secret> is a bad password"),
+        ("Input should be 'POST'", {}, "Input should be 'POST'"),
+        ("x" * (MAX_DETAIL + 1), {}, f"<text of {MAX_DETAIL + 1}>"),
         ("Of 7 things one is 4711", {"a": 7, "b": 4711}, "Of 7 things one is <number>"),
     ],
 )
@@ -290,6 +294,9 @@ def test_long_lists_and_deep_nesting_end() -> None:
         nested = [nested]
 
     assert shown({"roles": ["Ann"] * (MAX_ITEMS + 2)}) == {"roles": ["<text of 3>"] * MAX_ITEMS + ["<2 more>"]}
+    assert masker().answer({"roles": ["Ann"] * (MAX_ITEMS + 2)}) == {
+        "roles": ["<text of 3>"] * MAX_ITEMS + ["<2 more>"]
+    }
     assert "<nested deeper>" in json.dumps(shown(nested))
 
 
