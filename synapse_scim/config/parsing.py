@@ -25,6 +25,8 @@ from synapse_scim.config.settings import (
     Deleted,
     Guard,
     Inactive,
+    Introspector,
+    Issuer,
     Limits,
     Password,
     Photos,
@@ -131,7 +133,8 @@ def _may_call(config: Config, name: str) -> bool:
     """Tell whether somebody may call who bears a name in logs, as far as the configuration says."""
     if name.startswith("@"):
         return config.admin_tokens
-    issued = {client for issuer in (*config.jwt, *config.introspection) for client in issuer.allowed_clients}
+    issuers: tuple[Issuer | Introspector, ...] = (*config.jwt, *config.introspection)
+    issued = {client for issuer in issuers for client in issuer.allowed_clients}
     return name in {client.name for client in config.clients} or any(name.startswith(f"{id_}@") for id_ in issued)
 
 

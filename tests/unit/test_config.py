@@ -240,7 +240,7 @@ WRONG: list[tuple[dict[Any, Any], tuple[str, ...], str]] = [
     ({"visibilty": SECRET}, ("visibilty",), "did you mean 'visibility'?"),
     ({"zzzz": SECRET}, ("zzzz",), "known here are admin_tokens, adopt, "),
     ({5: SECRET}, ("5",), "not a setting"),
-    ({"trace": {"client": SECRET}}, ("trace",), "not a setting that this version knows"),
+    ({"tracing": {"client": SECRET}}, ("tracing",), "not a setting that this version knows"),
     ({"threepids": {"mail": SECRET}}, ("threepids", "mail"), "did you mean 'email'?"),
     ({"sso": {"provider": SECRET}}, ("sso", "provider"), "known here are domains, idp_id"),
     ({"limits": {"page_sise": SECRET}}, ("limits", "page_sise"), "did you mean 'page_size'?"),
