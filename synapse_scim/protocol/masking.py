@@ -29,7 +29,7 @@ MAX_DETAIL = 2000
 MAX_HEADER = 200
 """How many characters of a header are shown."""
 
-SECRET = "<secret>"  # noqa: S105 - what stands in its place
+SECRET = "<secret>"  # noqa: S105 - what stands in its place # nosec B105
 """What stands in place of a password, whose length is nobody's business either."""
 
 _NUMBERS = frozenset({"totalresults", "startindex", "itemsperpage", "count", "failonerrors", "status"})
