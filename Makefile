@@ -3,9 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: test venv lint types docs demo bench clean
+.PHONY: test venv lint types docs fuzz audit demo conformance bench soak clean
 
 test: lint types
+	@$(BIN)/python -m tests.support.canaille
 	@$(BIN)/python -m pytest --numprocesses 2 --cov
 
 venv: .venv/installed
@@ -24,6 +25,7 @@ lint: venv
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/lint-imports
+	@$(BIN)/bandit --quiet --configfile pyproject.toml --recursive synapse_scim
 
 types: venv
 	@$(BIN)/mypy
@@ -32,13 +34,37 @@ docs: venv
 	@$(INSTALL) --editable '.[docs]'
 	@$(BIN)/sphinx-build -W -n docs docs/_build/html
 
+# Other requests each time; the table shows what they asked for, and what came of it.
+fuzz: venv
+	@FUZZ_REQUESTS=$(or $(REQUESTS),30000) $(BIN)/python -m pytest tests/fuzz --capture=no --show-capture=no \
+	    --override-ini faulthandler_timeout=0
+
+# Asks the Python Package Index what is known of the pinned releases, and fails where it does not say.
+audit: .venv-audit/installed
+	@.venv-audit/bin/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt
+
+.venv-audit/installed:
+	@$(PYTHON) -m venv .venv-audit
+	@.venv-audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
+	@touch $@
+
 demo: venv
 	@$(BIN)/python examples/demo.py
+
+# Writes docs/conformance.md; a test compares it.
+conformance: venv
+	@CONFORMANCE=write $(BIN)/python -m pytest tests/docs/test_conformance_page.py
 
 bench: venv
 	@$(INSTALL) --editable '.[test,bench]'
 	@$(BIN)/python -m benchmarks.run
 
+# 20 minutes with 50,000 people; less with: make soak SOAK='--minutes 3 --people 3000'
+soak: venv
+	@$(INSTALL) --editable '.[test,bench]'
+	@$(BIN)/python -m benchmarks.soak $(SOAK)
+
 clean:
-	rm -rf .venv .tox .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-audit .venv-canaille* .tox .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache
+	rm -rf .pytest_cache .ruff_cache
 	rm -rf build dist docs/_build ./*.egg-info

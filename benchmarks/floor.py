@@ -18,6 +18,7 @@ from synapse.types import UserID, create_requester
 from twisted.internet.task import LoopingCall
 
 from benchmarks.people import ENTERPRISE, USER
+from synapse_scim.config import Rate
 from synapse_scim.homeserver.tokens import AccessTokens
 from synapse_scim.resources.credentials import read_credential
 
@@ -90,7 +91,7 @@ class Floor(DirectServeJsonResource):
         """Serve on a homeserver."""
         self._hs = api._hs
         super().__init__(clock=self._hs.get_clock())
-        self._tokens = AccessTokens(self._hs, "all")
+        self._tokens = AccessTokens(self._hs, "all", Rate())
         self._pool = self._hs.get_datastores().main.db_pool
         self._strpos = (
             "instr" if self._hs.config.database.get_single_database().config["name"] == "sqlite3" else "strpos"

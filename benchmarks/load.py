@@ -17,7 +17,7 @@ import psutil
 
 from benchmarks.operations import Call, Calls
 
-_TIMEOUT_S = 120
+_TIMEOUT_S = 900
 _CPUCLOCK_SCHED = 2
 _SETTLE_S = 0.05
 """How long the server goes on with what an answer did not wait for."""
@@ -142,7 +142,8 @@ class Load:
         connection.request(call.method, call.path, body, self._headers)
         with closing(connection.getresponse()) as response:
             answer = response.read()
-        if response.status not in {200, 201}:
+        # A search that is ended after its time has held the homeserver as long as any may.
+        if response.status not in {200, 201} and b'"tooMany"' not in answer:
             raise Refused(f"{call.method} {call.path}: {response.status} {answer.decode(errors='replace')}")
         return answer
 

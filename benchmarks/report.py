@@ -221,7 +221,11 @@ def _plot(file: Path, found: Sequence[Found]) -> bool:
     panels = figure.subplots(rows, _PANELS_A_ROW, squeeze=False).flat
     for panel, name in zip(panels, names, strict=False):
         for variant in VARIANTS:
-            points = [(one.size, one.costs[name][variant].middle_cpu_ms) for one in found if variant in one.costs[name]]
+            points = [
+                (one.size, one.costs[name][variant].middle_cpu_ms)
+                for one in found
+                if variant in one.costs.get(name, {})
+            ]
             if points:
                 panel.plot(*zip(*points, strict=True), marker="o", color=_COLOURS[variant], label=_LABELS[variant])
         panel.set_xscale("log")

@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,7 @@ def homeserver(database: Database, *, indexes: bool = False) -> SpawnedHomeserve
                         "cursor_secret_path": str(secret),
                         "guard": {"max": None},
                         "allow_synapse_indexes": indexes,
+                        "limits": {"admin_rate": {"per_second": 1_000_000, "burst_count": 1_000_000}},
                     }
                 ),
                 {"module": "benchmarks.floor.FloorModule", "config": {}},
@@ -162,12 +164,13 @@ def _fill(database: Database, size: int, advance: Callable[[float], None]) -> No
     model.start()
     try:
         token = model.register_admin("seeder")
-        answer = requests.post(
-            f"{model.url}/_scim/Users",
-            json=MODEL_PERSON.scim(),
-            headers={"Authorization": f"Bearer {token}"},
-            timeout=60,
-        )
+        headers = {"Authorization": f"Bearer {token}"}
+        while True:
+            answer = requests.post(f"{model.url}/_scim/Users", json=MODEL_PERSON.scim(), headers=headers, timeout=60)
+            if answer.status_code != HTTPStatus.SERVICE_UNAVAILABLE:
+                break
+            # The tables are not ready yet.
+            time.sleep(_SETTLE_S)
         answer.raise_for_status()
         while database.execute("SELECT COUNT(*) FROM background_updates") != [(0,)]:
             time.sleep(_SETTLE_S)

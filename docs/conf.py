@@ -10,3 +10,5 @@ exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"synapse-scim {release}"
 myst_heading_anchors = 3
+# Quoted text over several lines, as in commands with a JSON body, is more than Pygments understands of a shell.
+suppress_warnings = ["misc.highlighting_failure"]

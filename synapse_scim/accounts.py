@@ -206,6 +206,10 @@ class AccountChanged(AccountError):
     """Somebody else changed the account in the meantime."""
 
 
+class SearchTooLong(AccountError):
+    """A search would keep the database busy for too long."""
+
+
 class GuardRefused(AccountError):
     """Too many accounts were locked or deleted in too short a time."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,12 +13,16 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from synapse_scim.config import DEFAULT_DOMAIN, Config, ConfigurationError
 from synapse_scim.credentials.clients import ClientTokens
+from synapse_scim.credentials.introspection import introspected_tokens
+from synapse_scim.credentials.jwt import trusted_issuers
 from synapse_scim.homeserver import HomeServer, settings
 from synapse_scim.homeserver.database import HomeserverDatabase
 from synapse_scim.homeserver.gateway import SynapseAccounts
+from synapse_scim.homeserver.limits import Buckets
 from synapse_scim.homeserver.listeners import client_address, client_listeners
 from synapse_scim.homeserver.mas import MasAccounts
 from synapse_scim.homeserver.tokens import AccessTokens
+from synapse_scim.homeserver.web import HomeserverWebClient
 from synapse_scim.mapping.changes import Planner
 from synapse_scim.mapping.identifiers import fold
 from synapse_scim.mapping.profile import MAPPED_FIELDS, ProfileMapping
@@ -27,9 +32,15 @@ from synapse_scim.mapping.user import UserMapping
 from synapse_scim.protocol.handler import Handler
 from synapse_scim.protocol.provider import composed_user, is_attribute, provider
 from synapse_scim.protocol.service import Service
+from synapse_scim.resources.activity import Activity
+from synapse_scim.resources.audit_events import AuditEvents
 from synapse_scim.resources.credentials import Authority, Credentials
 from synapse_scim.resources.endpoint import Endpoint
+from synapse_scim.resources.exchange import Observer
+from synapse_scim.resources.limits import Limits
+from synapse_scim.resources.trace import Trace
 from synapse_scim.store.accounts import AccountReader
+from synapse_scim.store.audit import Trail
 from synapse_scim.store.columns import Columns
 from synapse_scim.store.creation import Creation
 from synapse_scim.store.guard import OffboardingGuard
@@ -39,6 +50,7 @@ from synapse_scim.store.maintenance import Maintenance, PreparedDatabase
 from synapse_scim.store.offboarding import Offboarding
 from synapse_scim.store.outside_changes import OutsideChanges
 from synapse_scim.store.photos import Photos
+from synapse_scim.store.processes import Processes
 from synapse_scim.store.records import Records
 from synapse_scim.store.rendering import Renderer
 from synapse_scim.store.rights import Rights
@@ -140,7 +152,8 @@ def build(
         deleted=config.deleted,
         secret=_derived(settings.macaroon_secret(hs), b"synapse-scim externalIds"),
     )
-    photos = Photos(database=database, gateway=accounts, reader=reader, writer=writer)
+    trail = Trail(database=database, gateway=accounts, keep=config.audit.keep)
+    photos = Photos(database=database, gateway=accounts, reader=reader, writer=writer, trail=trail)
     columns = Columns(database=database, reader=reader, users=users, historical=historical)
     store = Store(
         database=database,
@@ -178,7 +191,17 @@ def build(
         historical=historical,
         leavers=leavers,
         photos=photos,
+        trail=trail,
+        server_name=accounts.server_name,
         indexes=config.allow_synapse_indexes,
+        processes=Processes(
+            database=database,
+            gateway=accounts,
+            name=hs.get_instance_name(),
+            version=version("synapse-scim"),
+            settings=config.digests,
+            keeps_schedules=settings.keeps_schedules(hs),
+        ),
         outside_changes=OutsideChanges(
             database=database, gateway=accounts, provider=config.sso.providers.get(DEFAULT_DOMAIN)
         ),
@@ -193,20 +216,35 @@ def build(
         return Service(other, config, model=model, secret=secret), attrs.evolve(store, model=model, search=search)
 
     passwords_at_first = accounts.passwords_enabled
+    limits = Limits(
+        buckets=Buckets(hs),
+        credentials=Credentials(authorities=_authorities(config, hs, accounts), address=client_address),
+        address=client_address,
+    )
+    activity = Activity(hs.get_reactor())
 
-    def handler(subject: Subject | None) -> Handler:
+    def handler(subject: Subject | None, request_id: str) -> Handler:
         now = accounts.passwords_enabled
         present = (service, store) if now == passwords_at_first else other_variant(passwords=now)
         rights = Rights(subject=subject or NOBODY, protected=config.protected, users=users)
-        return Handler(present[0], UserStorage(present[1], rights))
+        return Handler(
+            present[0],
+            UserStorage(present[1], rights, request_id),
+            admit=limits.admit_bulk,
+            ensure_open=activity.ensure_open,
+        )
 
     endpoint = Endpoint(
         service=service,
         handler=handler,
-        credentials=Credentials(authorities=_authorities(config, hs, accounts), address=client_address),
+        limits=limits,
         listeners=client_listeners(hs),
         public_baseurl=accounts.public_baseurl,
         ready=maintenance.ready,
+        audit_events=AuditEvents(trail=trail, page_size=config.limits.page_size),
+        observer=Observer(trail=trail, gateway=accounts),
+        trace=Trace(client=config.trace, gateway=accounts),
+        activity=activity,
     )
     return Application(
         config=config,
@@ -230,11 +268,19 @@ def account_gateway(config: Config, hs: HomeServer) -> AccountGateway:
 
 
 def _authorities(config: Config, hs: HomeServer, accounts: AccountGateway) -> tuple[Authority, ...]:
-    """Return who knows the credentials that are accepted, in the order in which they are asked."""
+    """Return who knows the credentials that are accepted, in the order in which they are asked.
+
+    Raises:
+        ConfigurationError: A file that the configuration names cannot be used.
+    """
+    web = HomeserverWebClient(hs)
+    introspected = introspected_tokens(config.introspection, web, accounts.now)
     authorities: list[Authority] = [ClientTokens(config.clients, accounts.now)]
-    if config.admin_tokens:
-        authorities.append(AccessTokens(hs, config.visibility))
-    return tuple(authorities)
+    # Even where no access token is accepted, other servers are not to be shown one.
+    if config.admin_tokens or introspected:
+        rate = config.limits.admin_rate
+        authorities.append(AccessTokens(hs, config.visibility, rate, accepted=config.admin_tokens))
+    return (*authorities, trusted_issuers(config.jwt, web, accounts.now), *introspected)
 
 
 def _cursor_secret(config: Config, macaroon_secret: bytes) -> bytes:

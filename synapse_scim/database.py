@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 P = ParamSpec("P")
@@ -67,6 +67,13 @@ class Database(Protocol):
 
     def scanning(self) -> AbstractAsyncContextManager[None]:
         """Take a turn at reading every account, which takes long: only so many have one at a time."""
+
+    def bounded(self, txn: Transaction) -> AbstractContextManager[None]:
+        """End what runs within the block if it takes too long.
+
+        Raises:
+            SearchTooLong: It did.
+        """
 
     def holds(self, user_id: str) -> bool:
         """Tell whether it is this process that holds the lock of an account."""

@@ -184,8 +184,11 @@ class AccountGateway(Protocol):
             Unavailable: That takes longer than a client would wait.
         """
 
-    async def finish(self, user_id: str, change: FinalChange) -> None:
+    async def finish(self, user_id: str, change: FinalChange) -> tuple[str, ...]:
         """Make a change that nothing undoes. Repeating it does no harm.
+
+        Returns:
+            What could not be given back to somebody who returned: `rooms`, `pushers`.
 
         Raises:
             AccountChangeRefused: A module of the homeserver forbids it.

@@ -12,17 +12,16 @@ from synapse.module_api.errors import ConfigError
 from synapse_scim import config as configuration
 from synapse_scim.application import Application, build
 from synapse_scim.config import Config, ConfigurationError
-from synapse_scim.homeserver import HomeServer, settings
+from synapse_scim.homeserver import HomeServer, pushers, settings
 from synapse_scim.homeserver.listeners import (
     refuse_refreshing_when_locked,
     serve_below_client_api,
 )
 from synapse_scim.homeserver.sessions import refuse_locked
+from synapse_scim.homeserver.shutdown import finish_first
 from synapse_scim.resources.endpoint import ScimResource
+from synapse_scim.resources.request import STABLE_PREFIX, UNSTABLE_PREFIX
 from synapse_scim.store.maintenance import Maintenance
-
-STABLE_PREFIX = "/_scim"
-UNSTABLE_PREFIX = "/_matrix/client/unstable/coop.yaal/scim"
 
 _EVERY_MS = 60 * 1000
 
@@ -65,18 +64,24 @@ class ScimModule:
                 await endpoint.serve(request, UNSTABLE_PREFIX)
 
             serve_below_client_api(hs, UNSTABLE_PREFIX, serve)
+        if settings.is_main_process(hs):
+            api.register_web_resource(pushers.PATH, pushers.PushersResource(hs))
         if config.mas is None:
             refuse_refreshing_when_locked(hs)
         else:
             refuse_locked(hs)
+        finish_first(hs, endpoint.activity.end)
         _notice_changes(api, application.maintenance)
         _ = api.run_as_background_process("synapse_scim_start", application.maintenance.start)
-        api.looping_background_call(application.maintenance.in_one_process, _EVERY_MS, desc="synapse_scim_maintenance")
-        api.looping_background_call(
-            application.maintenance.reconcile,
-            config.reconcile / timedelta(milliseconds=1),
-            desc="synapse_scim_reconcile",
-        )
+        if settings.keeps_schedules(hs):
+            api.looping_background_call(
+                application.maintenance.in_one_process, _EVERY_MS, desc="synapse_scim_maintenance"
+            )
+            api.looping_background_call(
+                application.maintenance.reconcile,
+                config.reconcile / timedelta(milliseconds=1),
+                desc="synapse_scim_reconcile",
+            )
         api.looping_background_call(
             application.maintenance.in_every_process, _EVERY_MS, desc="synapse_scim_photos", run_on_all_instances=True
         )

@@ -11,6 +11,9 @@ from synapse_scim.config import DEFAULT_DOMAIN, Adopt, Rate, Scope, Visibility
 CredentialKind = Literal["access token", "client token", "basic", "jwt", "introspection"]
 """What a caller proved who they are with (SPEC: who may call)."""
 
+_MATRIX_TOKENS = ("syt_", "syr_", "syl_", "mat_", "mar_", "mct_", "mcr_")
+"""How the access, refresh and login tokens begin that Synapse and the Matrix Authentication Service make."""
+
 
 @attrs.frozen(kw_only=True)
 class Credential:
@@ -25,6 +28,16 @@ class Credential:
     token: str = attrs.field(repr=False)
     name: str | None = None
     address: str = ""
+
+    @property
+    def looks_like_matrix(self) -> bool:
+        """Whether a homeserver, or the Matrix Authentication Service, makes such tokens. They are shown to nobody."""
+        return self.token.startswith(_MATRIX_TOKENS)
+
+    @property
+    def looks_like_jwt(self) -> bool:
+        """Whether it is a JSON Web Token, as far as a glance tells: a JSON object between two dots, encoded."""
+        return self.token.startswith("eyJ") and self.token.count(".") == 2  # noqa: PLR2004 - RFC 7515 §3.1
 
 
 @attrs.frozen(kw_only=True)

@@ -13,14 +13,18 @@ import greenlet
 import pytest
 import pytest_twisted
 
+from tests.support import confidential, process
 from tests.support import homeserver as local
-from tests.support import process
 from tests.support.configuration import SERVER_NAME, scim_module
 from tests.support.databases import Databases, Engine
 from tests.support.homeserver import LocalHomeserver, StartHomeserver, prepare_database
+from tests.support.issuer import TokenIssuer
 from tests.support.mas import AuthenticationService
 from tests.support.process import SpawnedHomeserver, SpawnHomeserver
 from tests.support.runner import BlockingRunner
+
+# Its tests are for any homeserver, and read a configuration of their own: tests/process/test_complement.py runs them.
+collect_ignore = ["complement"]
 
 Owner = Literal["synapse", "mas"]
 
@@ -63,6 +67,11 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> object:
         return None
     pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames})
     return True
+
+
+def pytest_runtest_setup() -> None:
+    """Have each homeserver's log searched for what its test sent, and not for what others did."""
+    confidential.forget()
 
 
 @pytest.fixture
@@ -118,6 +127,14 @@ def homeserver(
     homeserver = runner.run(local.start_homeserver(databases, module=module, **options))
     yield homeserver
     runner.run(homeserver.stop(_expected_errors(request)))
+
+
+@pytest.fixture
+def issuer(runner: BlockingRunner) -> Iterator[TokenIssuer]:
+    """An authorization server that issues tokens for SCIM."""
+    issuer = TokenIssuer()
+    yield issuer
+    runner.run(issuer.stop())
 
 
 @pytest.fixture

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import click
 
+from synapse_scim.commands.audit import audit
+from synapse_scim.commands.check import check
+from synapse_scim.commands.export import export
 from synapse_scim.commands.guard import guard
+from synapse_scim.commands.schema import schema
 from synapse_scim.commands.token import token
+from synapse_scim.commands.transfer import drift, import_, plan
 
 
 @click.group()
@@ -13,5 +18,5 @@ def main() -> None:
     """Care for SCIM on a Synapse homeserver."""
 
 
-main.add_command(guard)
-main.add_command(token)
+for _command in (audit, check, drift, export, guard, import_, plan, schema, token):
+    main.add_command(_command)

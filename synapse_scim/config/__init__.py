@@ -4,12 +4,17 @@ from synapse_scim.config.parsing import TEMPLATES, parse
 from synapse_scim.config.schema import SCHEMA, ConfigurationError
 from synapse_scim.config.settings import (
     DEFAULT_DOMAIN,
+    KEY_TYPES,
+    SYMMETRIC,
     Adopt,
+    Audit,
     Client,
     Config,
     Deleted,
     Guard,
     Inactive,
+    Introspector,
+    Issuer,
     Limits,
     Mas,
     Network,
@@ -22,18 +27,24 @@ from synapse_scim.config.settings import (
     Threepids,
     Visibility,
 )
+from synapse_scim.config.urls import is_loopback_url, is_secure_url
 
 __all__ = [
     "DEFAULT_DOMAIN",
+    "KEY_TYPES",
     "SCHEMA",
+    "SYMMETRIC",
     "TEMPLATES",
     "Adopt",
+    "Audit",
     "Client",
     "Config",
     "ConfigurationError",
     "Deleted",
     "Guard",
     "Inactive",
+    "Introspector",
+    "Issuer",
     "Limits",
     "Mas",
     "Network",
@@ -45,5 +56,7 @@ __all__ = [
     "Sso",
     "Threepids",
     "Visibility",
+    "is_loopback_url",
+    "is_secure_url",
     "parse",
 ]

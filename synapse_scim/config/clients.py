@@ -68,7 +68,7 @@ def _client(raw: Mapping[str, Any], path: tuple[str, ...]) -> Client:
             _network(network, (*path, "networks", f"<item {number}>"))
             for number, network in enumerate(raw.get("networks", ()))
         ),
-        "rate": _rate(raw.get("rate", {}), (*path, "rate")),
+        "rate": read_rate(raw.get("rate", {}), (*path, "rate")),
     }
     for key in ("token_paths", "token_sha256"):
         if len({*read[key]}) < len(read[key]):
@@ -105,7 +105,12 @@ def _network(value: str, path: tuple[str, ...]) -> Network:
         ) from None
 
 
-def _rate(raw: Mapping[str, Any], path: tuple[str, ...]) -> Rate:
+def read_rate(raw: Mapping[str, Any], path: tuple[str, ...]) -> Rate:
+    """Return how often somebody may ask.
+
+    Raises:
+        ConfigurationError: It is no number.
+    """
     rate = Rate(**raw)
     if not math.isfinite(rate.per_second):
         raise ConfigurationError((*path, "per_second"), "must be a number")

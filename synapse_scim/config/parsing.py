@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
 import re
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
+import attrs
 import jinja2
 import phonenumbers
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from synapse_scim.config.clients import read_clients
+from synapse_scim.config.clients import read_clients, read_rate
+from synapse_scim.config.issuers import read_introspectors, read_issuers
 from synapse_scim.config.mas import read_mas
 from synapse_scim.config.schema import ConfigurationError, check
 from synapse_scim.config.settings import (
     DEFAULT_DOMAIN,
+    Audit,
     Config,
     Deleted,
     Guard,
     Inactive,
+    Introspector,
+    Issuer,
     Limits,
     Password,
     Photos,
@@ -56,6 +63,11 @@ def parse(
         _convert(values, size, lambda value: _at_least(1, parse_size(value)), _NO_SIZE)
     for duration in _DURATIONS:
         _convert(values, duration, lambda value: _duration(parse_duration_ms(value)), _NO_DURATION)
+    for number, introspector in enumerate(values.get("introspection", ())):
+        under = ("introspection", f"<item {number}>")
+        _convert(
+            introspector, ("cache_for",), lambda value: _duration(parse_duration_ms(value)), _NO_DURATION, under=under
+        )
     if values.get("threepids", {}).get("phone_region") not in {None, *phonenumbers.SUPPORTED_REGIONS}:
         raise ConfigurationError(
             ("threepids", "phone_region"), "must be the two capital letters of a country, such as DE"
@@ -66,16 +78,28 @@ def parse(
         providers.setdefault(DEFAULT_DOMAIN, sso["idp_id"])
     made: dict[str, Any] = {
         "clients": read_clients(values),
+        "jwt": read_issuers(values),
+        "introspection": read_introspectors(values),
         "localpart": _template(values, "localpart"),
         "display_name": _template(values, "display_name"),
         "protected": tuple(_pattern(pattern, index) for index, pattern in enumerate(values.get("protected", []))),
         "mas": read_mas(values, providers),
         "sso": Sso(providers=providers),
         "guard": _guard(values.get("guard", {})),
+        "digests": {key: _digest(value) for key, value in raw.items()},
     }
     for key, section in _SECTIONS.items():
         made[key] = section(**values.get(key, {}))
-    return Config(**values | made)
+    rate = read_rate(values.get("limits", {}).get("admin_rate", {}), ("limits", "admin_rate"))
+    made["limits"] = attrs.evolve(made["limits"], admin_rate=rate)
+    config = Config(**values | made)
+    if config.trace is not None and not _may_call(config, config.trace):
+        raise ConfigurationError(
+            ("trace",),
+            "must be the name of a client, CLIENT@ISSUER of one with tokens of 'jwt' or 'introspection', or the user ID"
+            " of a server administrator whose access token is accepted",
+        )
+    return config
 
 
 _SECTIONS: Mapping[str, Callable[..., Any]] = {
@@ -86,6 +110,7 @@ _SECTIONS: Mapping[str, Callable[..., Any]] = {
     "room_succession": RoomSuccession,
     "photos": Photos,
     "limits": Limits,
+    "audit": Audit,
 }
 """The groups of settings that stand in the configuration as they do here."""
 
@@ -102,8 +127,25 @@ _DURATIONS: tuple[tuple[str, ...], ...] = (
     ("deleted", "forget_after"),
     ("guard", "window"),
     ("reconcile",),
+    ("audit", "keep"),
     ("mas", "timeout"),
 )
+
+
+def _may_call(config: Config, name: str) -> bool:
+    """Tell whether somebody may call who bears a name in logs, as far as the configuration says."""
+    if name.startswith("@"):
+        return config.admin_tokens
+    issuers: tuple[Issuer | Introspector, ...] = (*config.jwt, *config.introspection)
+    issued = {client for issuer in issuers for client in issuer.allowed_clients}
+    return name in {client.name for client in config.clients} or any(name.startswith(f"{id_}@") for id_ in issued)
+
+
+def _digest(value: Any) -> str:
+    """Return by what processes see that they have the same setting, without its being read."""
+    # A YAML time is no JSON.
+    written = json.dumps(value, sort_keys=True, default=str)
+    return hashlib.sha256(written.encode()).hexdigest()[:16]
 
 
 def _template(raw: Mapping[str, Any], key: str) -> jinja2.Template | None:
@@ -123,8 +165,15 @@ def _pattern(source: str, index: int) -> re.Pattern[str]:
         raise ConfigurationError(("protected", f"<item {index}>"), "is not a valid regular expression") from None
 
 
-def _convert(values: dict[str, Any], path: tuple[str, ...], parse: Callable[[Any], Any], problem: str) -> None:
-    """Replace what the administrator wrote at a path, if anything, by what it means."""
+def _convert(
+    values: dict[str, Any],
+    path: tuple[str, ...],
+    parse: Callable[[Any], Any],
+    problem: str,
+    *,
+    under: tuple[str, ...] = (),
+) -> None:
+    """Replace what the administrator wrote at a path, if anything, by what it means. `under` leads to the values."""
     *sections, key = path
     for section in sections:
         values = values.get(section) or {}
@@ -134,7 +183,7 @@ def _convert(values: dict[str, Any], path: tuple[str, ...], parse: Callable[[Any
         values[key] = parse(values[key])
     except (IndexError, TypeError, ValueError, OverflowError):
         # IndexError: Synapse looks for the unit of an empty string.
-        raise ConfigurationError(path, problem) from None
+        raise ConfigurationError((*under, *path), problem) from None
 
 
 def _duration(milliseconds: int) -> timedelta:

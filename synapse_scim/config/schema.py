@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import jsonschema
 
-from synapse_scim.config.settings import Scope
+from synapse_scim.config.settings import KEY_TYPES, Scope
 
 
 class ConfigurationError(Exception):
@@ -39,6 +39,7 @@ _DURATION = {"type": ["integer", "string"], "minimum": 0}
 _VISIBILITY = {"enum": ["all", "managed", "own"]}
 _ADOPT = {"enum": ["verified", "any", "never"]}
 _SCOPES = {"type": "array", "items": {"enum": [scope.value for scope in Scope]}, "minItems": 1}
+_CLIENT_IDS = {"type": "array", "items": _TEXT, "minItems": 1}
 _RATE = _section(per_second={"type": "number", "exclusiveMinimum": 0}, burst_count=_COUNT)
 
 _CLIENT = _section(
@@ -64,12 +65,46 @@ _MAS = _section(
     timeout=_DURATION,
 ) | {"type": ["object", "null"], "required": ["client_id", "client_secret_path"]}
 
+_ISSUER = _section(
+    issuer=_TEXT,
+    audience=_TEXT,
+    algorithms={"type": "array", "items": {"enum": [*KEY_TYPES]}, "minItems": 1},
+    discovery=_BOOLEAN,
+    jwks_uri=_TEXT,
+    jwks_path=_TEXT,
+    secret_path=_TEXT,
+    client_claim=_TEXT,
+    allowed_clients=_CLIENT_IDS,
+    scope_claim=_TEXT,
+    domain=_TEXT,
+    visibility=_VISIBILITY,
+    adopt=_ADOPT,
+    rate=_RATE,
+) | {"required": ["issuer", "audience", "algorithms", "allowed_clients"]}
+
+_INTROSPECTOR = _section(
+    issuer=_TEXT,
+    endpoint=_TEXT,
+    client_id=_TEXT,
+    client_secret_path=_TEXT,
+    allowed_clients=_CLIENT_IDS,
+    audience=_TEXT_OR_NULL,
+    scopes=_SCOPES,
+    cache_for=_DURATION,
+    domain=_TEXT,
+    visibility=_VISIBILITY,
+    adopt=_ADOPT,
+    rate=_RATE,
+) | {"required": ["client_id", "client_secret_path"]}
+
 SCHEMA: Mapping[str, Any] = _section(
     stable_prefix=_BOOLEAN,
     unstable_prefix=_BOOLEAN,
     read_only=_BOOLEAN,
     admin_tokens=_BOOLEAN,
     clients={"type": "array", "items": _CLIENT},
+    jwt={"type": "array", "items": _ISSUER},
+    introspection={"type": "array", "items": _INTROSPECTOR},
     localpart=_TEXT_OR_NULL,
     localpart_taken={"enum": ["number", "refuse"]},
     display_name=_TEXT_OR_NULL,
@@ -88,9 +123,16 @@ SCHEMA: Mapping[str, Any] = _section(
     reconcile=_DURATION,
     allow_synapse_indexes=_BOOLEAN,
     limits=_section(
-        page_size=_COUNT, bulk_operations=_COUNT, body_size=_SIZE, bulk_body_size=_SIZE, filter_length=_SIZE
+        page_size=_COUNT,
+        bulk_operations=_COUNT,
+        body_size=_SIZE,
+        bulk_body_size=_SIZE,
+        filter_length=_SIZE,
+        admin_rate=_RATE,
     ),
     cursor_secret_path=_TEXT_OR_NULL,
+    audit=_section(keep=_DURATION),
+    trace=_TEXT_OR_NULL,
     mas=_MAS,
 )
 """The JSON Schema of the configuration. A key that it lacks stops the start."""

@@ -27,6 +27,18 @@ class Scope(StrEnum):
     users_write = "users:write"
 
 
+KEY_TYPES: Mapping[str, Literal["RSA", "EC", "OKP", "oct"]] = {
+    **dict.fromkeys(("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"), "RSA"),
+    **dict.fromkeys(("ES256", "ES384", "ES512"), "EC"),
+    "Ed25519": "OKP",
+    **dict.fromkeys(("HS256", "HS384", "HS512"), "oct"),
+}
+"""The algorithms that may sign a token (RFC 7518 §3.1, RFC 9864), each with the type of its keys. `none` is not one."""
+
+SYMMETRIC = "oct"
+"""The type of a key that both sides know."""
+
+
 @attrs.frozen(kw_only=True)
 class Threepids:
     """Which attributes become third-party identifiers, and the country of national phone numbers."""
@@ -133,6 +145,14 @@ class Mas:
 
 
 @attrs.frozen(kw_only=True)
+class Rate:
+    """How many operations a client may ask of each process: so many a second, and so many at once after a pause."""
+
+    per_second: float = 50
+    burst_count: int = 500
+
+
+@attrs.frozen(kw_only=True)
 class Limits:
     """How much one request may ask for. Sizes are in bytes."""
 
@@ -141,14 +161,14 @@ class Limits:
     body_size: int = 1024 * 1024
     bulk_body_size: int = 4 * 1024 * 1024
     filter_length: int = 8 * 1024
+    admin_rate: Rate = attrs.field(factory=Rate)
 
 
 @attrs.frozen(kw_only=True)
-class Rate:
-    """How many operations a client may ask of each process: so many a second, and so many at once after a pause."""
+class Audit:
+    """How long it is kept who wrote what."""
 
-    per_second: float = 50
-    burst_count: int = 500
+    keep: timedelta = timedelta(days=90)
 
 
 @attrs.frozen(kw_only=True)
@@ -183,14 +203,90 @@ class Client:
 
 
 @attrs.frozen(kw_only=True)
+class Issuer:
+    """An authorization server whose JSON Web Tokens are trusted. One of the four ways to its keys is given.
+
+    Attributes:
+        issuer: What its tokens say in `iss`.
+        audience: What they must name in `aud`.
+        algorithms: How they may be signed.
+        discovery: Whether its metadata tells where its keys are.
+        jwks_uri: Where its keys are.
+        jwks_path: A file with its keys.
+        secret_path: A file with the secret that it shares.
+        client_claim: The claim that names the client.
+        allowed_clients: The clients that may call.
+        scope_claim: The claim that names the scopes; a token without it has no rights.
+        domain: The provisioning domain of its clients.
+        visibility: Which accounts they see.
+        adopt: Which accounts that SCIM did not make they may take over.
+        rate: How often each may ask.
+    """
+
+    issuer: str
+    audience: str
+    algorithms: frozenset[str]
+    discovery: bool = False
+    jwks_uri: str | None = None
+    jwks_path: str | None = None
+    secret_path: str | None = None
+    client_claim: str = "azp"
+    allowed_clients: frozenset[str]
+    scope_claim: str = "scope"
+    domain: str = DEFAULT_DOMAIN
+    visibility: Visibility = "all"
+    adopt: Adopt = "verified"
+    rate: Rate = attrs.field(factory=Rate)
+
+
+@attrs.frozen(kw_only=True)
+class Introspector:
+    """An authorization server that is asked about tokens which nobody else can read (RFC 7662).
+
+    Attributes:
+        issuer: Its name, and where its metadata is; `None` if only the endpoint is known.
+        endpoint: Where it is asked; `None` if its metadata tells.
+        client_id: Who asks.
+        client_secret_path: A file with the secret of who asks.
+        allowed_clients: The clients whose tokens are good for SCIM.
+        audience: What the tokens must be for; `None` if that does not matter.
+        scopes: What the tokens are good for, at most.
+        cache_for: How long an answer is remembered.
+        domain: The provisioning domain of its clients.
+        visibility: Which accounts they see.
+        adopt: Which accounts that SCIM did not make they may take over.
+        rate: How often each may ask.
+    """
+
+    issuer: str | None = None
+    endpoint: str | None = None
+    client_id: str
+    client_secret_path: str
+    allowed_clients: frozenset[str]
+    audience: str | None = None
+    scopes: frozenset[Scope] = frozenset(Scope)
+    cache_for: timedelta = timedelta(minutes=1)
+    domain: str = DEFAULT_DOMAIN
+    visibility: Visibility = "all"
+    adopt: Adopt = "verified"
+    rate: Rate = attrs.field(factory=Rate)
+
+
+@attrs.frozen(kw_only=True)
 class Config:
-    """The settings, checked and with their defaults; `docs/configuration.md` describes each."""
+    """The settings, checked and with their defaults; `docs/configuration.md` describes each.
+
+    Attributes:
+        digests: A digest of what the administrator wrote for each setting, by its name.
+    """
 
     stable_prefix: bool = True
     unstable_prefix: bool = True
     read_only: bool = False
     admin_tokens: bool = True
     clients: tuple[Client, ...] = ()
+    jwt: tuple[Issuer, ...] = ()
+    introspection: tuple[Introspector, ...] = ()
     localpart: jinja2.Template | None = None
     localpart_taken: Literal["number", "refuse"] = "number"
     display_name: jinja2.Template | None = None
@@ -211,3 +307,6 @@ class Config:
     limits: Limits = attrs.field(factory=Limits)
     cursor_secret_path: str | None = None
     mas: Mas | None = None
+    audit: Audit = attrs.field(factory=Audit)
+    trace: str | None = None
+    digests: Mapping[str, str] = attrs.field(factory=dict, eq=False)

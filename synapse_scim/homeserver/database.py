@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, closing, contextmanager
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
 
 from synapse.storage.database import LoggingDatabaseConnection, LoggingTransaction
 from synapse.storage.engines import PostgresEngine
 from synapse.util.async_helpers import Linearizer
-from synapse.util.duration import Duration
 
-from synapse_scim.accounts import Unavailable
+from synapse_scim.accounts import SearchTooLong
 from synapse_scim.database import Transaction
+from synapse_scim.homeserver.clock import DatabaseClock
+from synapse_scim.homeserver.locks import AccountLocks, lease_check
+from synapse_scim.homeserver.outages import Outages
 
 if TYPE_CHECKING:
     from synapse.server import HomeServer
@@ -21,15 +23,16 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_QUEUE = "_synapse_scim_queue"
-"""The attribute of a homeserver that holds the queue."""
-
-_LOCK = "scim_user"
-_LOCK_WAIT_S = 30.0
-_LOCK_POLL_S = (0.01, 0.25)
-
 _MOST_SCANS = 2
 """Of the ten connections, and threads, that a homeserver has by default."""
+
+_SCAN_LIMIT_S = 20.0
+
+_LOOKS_EACH = 1000
+"""After how many of its instructions SQLite looks at the clock."""
+
+_CANCELED = "57014"
+"""PostgreSQL's code for a statement that was ended."""
 
 _USER_ID_INDEX = "synapse_scim_users_lower_name"
 
@@ -47,7 +50,8 @@ class HomeserverDatabase:
         fold: Callable[[str], str],
         *,
         shared: bool | None = None,
-        lock_wait_s: float = _LOCK_WAIT_S,
+        lock_wait_s: float | None = None,
+        scan_limit_s: float = _SCAN_LIMIT_S,
     ) -> None:
         """Use the homeserver's main database.
 
@@ -56,24 +60,23 @@ class HomeserverDatabase:
             fold: What a text becomes where case does not count.
             shared: Whether other processes write to it; by default, whether this homeserver has others at all.
             lock_wait_s: For how many seconds to wait when another process holds a lock.
+            scan_limit_s: For how many seconds a search may look at accounts.
         """
-        self._lock_wait_s = lock_wait_s
-        self._clock = hs.get_clock()
-        self._store = hs.get_datastores().main
-        self._pool = self._store.db_pool
-        # Without Redis, Synapse has one process.
-        self._shared = hs.config.redis.redis_enabled if shared is None else shared
-        self._queue = _queue_of(hs)
-        self._scans = Linearizer(name="synapse_scim_scans", clock=self._clock, max_count=_MOST_SCANS)
+        self._scan_limit_s = scan_limit_s
+        self._pool = hs.get_datastores().main.db_pool
+        self._locks = AccountLocks(hs, shared=shared, wait_s=lock_wait_s)
+        self._clock = DatabaseClock.of(hs)
+        self._outages = Outages(hs)
+        self._scans = Linearizer(name="synapse_scim_scans", clock=hs.get_clock(), max_count=_MOST_SCANS)
         self._fold = fold
         self._collation: str | None = None
-        self._held: set[str] = set()
         self._folding: set[Any] = set()
         self.is_postgresql = isinstance(self._pool.engine, PostgresEngine)
         self.conflict: type[Exception] = self._pool.engine.module.IntegrityError
 
     async def prepare(self) -> None:
-        """Find out how this database folds text. Called once, before anything is searched."""
+        """Find out what time it is for this database, and how it folds text. Called once, before anything else."""
+        await self._clock.synchronize()
         if self.is_postgresql:
             self._collation = await self.run("synapse_scim_collation", _best_collation)
 
@@ -98,13 +101,24 @@ class HomeserverDatabase:
         self, name: str, function: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Run a function in a transaction."""
+        ensure_held = lease_check()
 
         def run(txn: LoggingTransaction) -> T:
+            ensure_held()
             if not self.is_postgresql:
                 self._teach_folding(txn.txn.connection)  # type: ignore[attr-defined]
-            return function(txn, *args, **kwargs)
+            result = function(txn, *args, **kwargs)
+            ensure_held()
+            return result
 
-        return await self._pool.runInteraction(name, run)
+        with self._outages.translated():
+            return await self._pool.runInteraction(name, run)
+
+    async def tidy(self) -> None:
+        """Look what time it is for the database, and remove the locks of processes that were killed."""
+        with self._outages.translated():
+            await self._clock.synchronize()
+            await self._locks.drop_abandoned()
 
     def _teach_folding(self, connection: Any) -> None:
         """Give a connection of SQLite the function that folds text. Once: to give it again spoils its statements."""
@@ -138,53 +152,39 @@ class HomeserverDatabase:
         """Take a turn at reading every account. The homeserver's other work needs threads and connections as well."""
         return self._scans.queue("")
 
+    @contextmanager
+    def bounded(self, txn: Transaction) -> Iterator[None]:
+        """End what runs within the block if it takes too long: others want to search as well."""
+        connection: Any = cast("Any", txn).txn.connection
+        deadline = time.monotonic() + self._scan_limit_s
+        if self.is_postgresql:
+            txn.execute(f"SET LOCAL statement_timeout = {max(1, int(self._scan_limit_s * 1000))}")
+        else:
+            connection.set_progress_handler(lambda: time.monotonic() > deadline, _LOOKS_EACH)
+        try:
+            yield
+        except self._pool.engine.module.OperationalError as error:
+            # Synapse would try five times more.
+            if getattr(error, "pgcode", None) == _CANCELED or str(error) == "interrupted":
+                raise SearchTooLong(
+                    f"The search was ended after {self._scan_limit_s:g} seconds; look people up by 'eq', or ask for"
+                    " less at a time"
+                ) from error
+            raise
+        finally:
+            if not self.is_postgresql:
+                connection.set_progress_handler(None, 0)
+
     def holds(self, user_id: str) -> bool:
         """Tell whether this process holds the lock of an account."""
-        return user_id in self._held
+        return self._locks.holds(user_id)
 
-    @asynccontextmanager
-    async def lock(self, user_id: str) -> AsyncIterator[None]:
-        """Be the only writer at an account: first in this process, in the order of asking, then among all.
-
-        Synapse's own waiting for such a lock has no end, so it is not used.
-
-        Raises:
-            Unavailable: Another process held it for too long.
-        """
-        async with self._queue.queue(user_id), self._lock_among_all(user_id):
-            self._held.add(user_id)
-            try:
-                yield
-            finally:
-                self._held.discard(user_id)
-
-    @asynccontextmanager
-    async def _lock_among_all(self, user_id: str) -> AsyncIterator[None]:
-        """Hold Synapse's lock of an account, if there are other processes that could."""
-        if not self._shared:
-            yield
-            return
-        deadline = self._clock.time() + self._lock_wait_s
-        pause, longest = _LOCK_POLL_S
-        while (lock := await self._store.try_acquire_lock(_LOCK, user_id)) is None:
-            if self._clock.time() > deadline:
-                raise Unavailable(f"The account {user_id} is being changed by somebody else; try again later")
-            await self._clock.sleep(Duration(seconds=pause * random.uniform(0.5, 1.0)))  # noqa: S311 - no secret
-            pause = min(2 * pause, longest)
-        async with lock:
-            yield
+    def lock(self, user_id: str) -> AbstractAsyncContextManager[None]:
+        """Be the only writer at an account, among all processes."""
+        return self._locks.lock(user_id)
 
     def _fold_or_null(self, text: Any) -> Any:
         return self._fold(text) if isinstance(text, str) else text
-
-
-def _queue_of(hs: HomeServer) -> Linearizer:
-    """Return the queue of those who write to an account, the same for all instances of the module in a process."""
-    queue: Linearizer | None = getattr(hs, _QUEUE, None)
-    if queue is None:
-        queue = Linearizer(name="synapse_scim", clock=hs.get_clock())
-        setattr(hs, _QUEUE, queue)
-    return queue
 
 
 def _best_collation(txn: Transaction) -> str | None:

@@ -8,11 +8,11 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from synapse.api.errors import SynapseError
-from synapse.push import PusherConfigException
 from synapse.util.duration import Duration
 
 from synapse_scim.accounts import Belongings, ExternalId, Pusher, Threepid, Unavailable
 from synapse_scim.database import Transaction
+from synapse_scim.homeserver.pushers import Pushers
 from synapse_scim.homeserver.rooms import Rooms
 from synapse_scim.steps import HandOver, Reactivate, Rejoin, RemovePushers, RestorePushers
 
@@ -46,6 +46,7 @@ class Departures:
         self._hs = hs
         self._store = hs.get_datastores().main
         self._rooms = Rooms(hs)
+        self.pushers = Pushers(hs)
         self._parting_s = _PARTING_S
 
     def belongings(self, txn: Transaction, user_id: str) -> Belongings:
@@ -80,41 +81,45 @@ class Departures:
 
     async def finish(
         self, user_id: str, change: RemovePushers | RestorePushers | Reactivate | Rejoin | HandOver
-    ) -> None:
-        """Make a change that nothing undoes."""
+    ) -> tuple[str, ...]:
+        """Make a change that nothing undoes, and return the kinds of belongings that could not be given back."""
+        lost: tuple[str, ...] = ()
         match change:
             case RemovePushers():
                 await self._remove_pushers(user_id)
             case RestorePushers(pushers):
-                await self._restore_pushers(user_id, pushers)
+                lost = await self._restore_pushers(user_id, pushers)
             case Reactivate():
                 await self._hs.get_deactivate_account_handler().activate_account(user_id)
             case Rejoin(memberships):
-                for lost in await self._rooms.give_back(user_id, memberships):
-                    logger.warning("%s could not be brought back into %s: %s", user_id, lost.room_id, lost.reason)
+                for room in await self._rooms.give_back(user_id, memberships):
+                    logger.warning("%s could not be brought back into %s: %s", user_id, room.room_id, room.reason)
+                    lost = ("rooms",)
             case _:
                 for successor in change.successors:
                     for room_id in await self._rooms.hand_over(user_id, successor):
                         logger.info("%s is an administrator of %s now, as %s leaves", successor, room_id, user_id)
+        return lost
 
     async def _remove_pushers(self, user_id: str) -> None:
         # One by one: what removes them all leaves those running that run in this process.
         for pusher in await self._store.get_pushers_by_user_id(user_id):
             await self._hs.get_pusherpool().remove_pusher(pusher.app_id, pusher.pushkey, user_id)
 
-    async def _restore_pushers(self, user_id: str, pushers: Iterable[Pusher]) -> None:
+    async def _restore_pushers(self, user_id: str, pushers: Iterable[Pusher]) -> tuple[str, ...]:
         """Restore the pushers whose devices are still there; those of e-mail have none."""
+        lost: tuple[str, ...] = ()
         devices = await self._store.get_devices_by_user(user_id)
         for pusher in pushers:
             if pusher.device_id is not None and pusher.device_id not in devices:
                 continue
             try:
-                await self._hs.get_pusherpool().add_or_update_pusher(
-                    user_id=user_id, device_id=pusher.device_id, **pusher.settings
-                )
-            except (PusherConfigException, SynapseError) as error:
+                await self.pushers.add(user_id, {"device_id": pusher.device_id, **pusher.settings})
+            except SynapseError as error:
                 # Somebody else may have the address of one that sends e-mail.
                 logger.warning("A pusher of %s could not be restored: %s", user_id, error)
+                lost = ("pushers",)
+        return lost
 
 
 def _pusher(row: tuple[Any, ...]) -> Pusher:

@@ -13,7 +13,7 @@ from synapse.api.constants import ProfileFields
 from synapse.api.errors import Codes, LimitExceededError, SynapseError
 from synapse.logging.context import defer_to_thread
 from synapse.storage.database import LoggingTransaction
-from synapse.types import UserID, create_requester, map_username_to_mxid_localpart
+from synapse.types import UserID, create_requester
 from synapse.util.duration import Duration
 from synapse.util.threepids import validate_email
 
@@ -33,8 +33,11 @@ from synapse_scim.accounts import (
 from synapse_scim.config import Photos
 from synapse_scim.database import Transaction
 from synapse_scim.gateway import Registration
+from synapse_scim.homeserver import settings
+from synapse_scim.homeserver.clock import DatabaseClock
 from synapse_scim.homeserver.departures import Departures
 from synapse_scim.homeserver.media import MediaRepository, PhotoRefused, PhotoUnavailable
+from synapse_scim.homeserver.outages import Outages
 from synapse_scim.homeserver.passwords import digest, nobodys_hash
 from synapse_scim.steps import (
     AddExternalId,
@@ -63,10 +66,11 @@ logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def account_errors() -> Iterator[None]:
-    """Raise an `AccountError` for an error of Synapse's that leaves the block."""
+def account_errors(outages: Outages) -> Iterator[None]:
+    """Raise an `AccountError` for an error of Synapse's, or of its database, that leaves the block."""
     try:
-        yield
+        with outages.translated():
+            yield
     except SynapseError as error:
         if error.code >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise Unavailable("A process of the homeserver does not answer") from error
@@ -86,6 +90,8 @@ class SynapseAccounts:
         self._hs = hs
         self._store = hs.get_datastores().main
         self._auth = hs.get_auth_handler()
+        self._clock = DatabaseClock.of(hs)
+        self._outages = Outages(hs)
         self._departures = Departures(hs)
         self._media = MediaRepository(hs, max_size=max_photo_size)
         self.stores_photos = self._media.is_here
@@ -101,12 +107,12 @@ class SynapseAccounts:
         return self._auth.can_change_password()
 
     def now(self) -> datetime:
-        """Return the current time."""
-        return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=self._hs.get_clock().time_msec())
+        """Return the current time, the same in all processes."""
+        return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=self._clock.now_ms())
 
     def to_localpart(self, name: str) -> str:
         """Escape a name as single sign-on does, and `/` as well: clients put user IDs into URLs as they are."""
-        return map_username_to_mxid_localpart(name).replace("/", "=2f")
+        return settings.to_localpart(name)
 
     def to_email(self, address: str) -> str:
         """Return the canonical form of an e-mail address."""
@@ -152,7 +158,8 @@ class SynapseAccounts:
     @contextmanager
     def _registration_errors(self, localpart: str) -> Iterator[None]:
         try:
-            yield
+            with self._outages.translated():
+                yield
         except SynapseError as error:
             if error.code == HTTPStatus.TOO_MANY_REQUESTS:
                 # Synapse disguises it so; no limit of requests applies here.
@@ -166,7 +173,7 @@ class SynapseAccounts:
                     raise InvalidUserId(
                         f"'userName' gives the user ID @{localpart}:{self.server_name}, which cannot be: {error.msg}"
                     ) from error
-            with account_errors():
+            with account_errors(self._outages):
                 raise
 
     async def prepare_password(self, password: str) -> SetPassword:
@@ -179,9 +186,10 @@ class SynapseAccounts:
 
     async def has_password(self, user_id: str, password: str) -> bool:
         """Compare a password with the stored one, in a thread."""
-        stored = await self._store.db_pool.simple_select_one_onecol(
-            "users", {"name": user_id}, "password_hash", allow_none=True, desc="synapse_scim_password"
-        )
+        with self._outages.translated():
+            stored = await self._store.db_pool.simple_select_one_onecol(
+                "users", {"name": user_id}, "password_hash", allow_none=True, desc="synapse_scim_password"
+            )
         return stored is not None and await self._auth.validate_hash(password, stored)
 
     # -- Changes within a transaction -----------------------------------------
@@ -226,7 +234,7 @@ class SynapseAccounts:
             )
         if owner:
             return
-        now_ms = self._hs.get_clock().time_msec()
+        now_ms = self._clock.now_ms()
         txn.execute(
             "INSERT INTO user_threepids (user_id, medium, address, validated_at, added_at) VALUES (?, ?, ?, ?, ?)",
             (user_id, threepid.medium, threepid.address, now_ms, now_ms),
@@ -272,12 +280,14 @@ class SynapseAccounts:
 
     async def wait_until_parted(self, user_id: str) -> None:
         """Wait for Synapse to finish with the rooms of a deactivated account."""
-        await self._departures.wait_until_parted(user_id)
+        with self._outages.translated():
+            await self._departures.wait_until_parted(user_id)
 
     async def store_photo(self, user_id: str, source: str) -> str:
         """Store an image in the media repository."""
         try:
-            return await self._media.store(user_id, source)
+            with self._outages.translated():
+                return await self._media.store(user_id, source)
         except PhotoRefused as error:
             raise AccountChangeRefused(str(error)) from error
         except PhotoUnavailable as error:
@@ -301,7 +311,7 @@ class SynapseAccounts:
         target_user = UserID.from_string(user_id)
         requester = create_requester(user_id, authenticated_entity=self.server_name)
         try:
-            with account_errors():
+            with account_errors(self._outages):
                 if change.value is None and change.field not in {ProfileFields.DISPLAYNAME, ProfileFields.AVATAR_URL}:
                     await profiles.dispatch_delete_profile_field(
                         target_user=target_user, requester=requester, field_name=change.field, by_admin=True
@@ -326,9 +336,9 @@ class SynapseAccounts:
         if not await rules.check_can_deactivate_user(user_id, True):  # noqa: FBT003 - Synapse's signature
             raise AccountChangeRefused(f"A module of the homeserver forbids the deactivation of {user_id}")
 
-    async def finish(self, user_id: str, change: FinalChange) -> None:
+    async def finish(self, user_id: str, change: FinalChange) -> tuple[str, ...]:
         """Make a change that nothing undoes."""
-        with account_errors():
+        with account_errors(self._outages):
             match change:
                 case SetProfileField():
                     await self._change_profile_if_allowed(user_id, change)
@@ -348,7 +358,8 @@ class SynapseAccounts:
                 case Elsewhere(step):
                     await self.change_elsewhere(user_id, step)
                 case _:
-                    await self._departures.finish(user_id, change)
+                    return await self._departures.finish(user_id, change)
+        return ()
 
     async def _change_profile_if_allowed(self, user_id: str, change: SetProfileField) -> None:
         """Change the profile of an account that is being made; a refusal is no reason not to make it."""
@@ -373,13 +384,15 @@ class SynapseAccounts:
         """Notify a new person by e-mail, where the homeserver does so for those whom an administrator registers."""
         email = self._hs.config.email
         if email.email_enable_notifs and email.email_notif_for_new_users:
-            await self._hs.get_pusherpool().add_or_update_pusher(
-                user_id=user_id,
-                kind="email",
-                app_id="m.email",
-                app_display_name="Email Notifications",
-                device_display_name=address,
-                pushkey=address,
-                lang=None,
-                data={},
+            await self._departures.pushers.add(
+                user_id,
+                {
+                    "kind": "email",
+                    "app_id": "m.email",
+                    "app_display_name": "Email Notifications",
+                    "device_display_name": address,
+                    "pushkey": address,
+                    "lang": None,
+                    "data": {},
+                },
             )

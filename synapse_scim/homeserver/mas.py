@@ -301,23 +301,24 @@ class MasAccounts(SynapseAccounts):
         provider_id = self._upstream_providers[external_id.auth_provider]
         return {"filter[provider]": provider_id, "filter[subject]": external_id.subject}
 
-    async def finish(self, user_id: str, change: FinalChange) -> None:
+    async def finish(self, user_id: str, change: FinalChange) -> tuple[str, ...]:
         """Make a change that nothing undoes."""
         match change:
             case Elsewhere(step):
                 try:
-                    await super().finish(user_id, change)
+                    return await super().finish(user_id, change)
                 except (ThreepidTaken, ExternalIdTaken) as error:
                     logger.warning("%s cannot have back what it lost: %s: %s", user_id, type(step).__name__, error)
             case EndSessions():
                 await self._end_sessions(await self._mas_id(user_id))
-                await super().finish(user_id, change)
+                return await super().finish(user_id, change)
             case Deactivate(erase):
                 await self._deactivate(user_id, erase=erase)
             case Reactivate():
                 await self._act(user_id, "reactivate")
             case _:
-                await super().finish(user_id, change)
+                return await super().finish(user_id, change)
+        return ()
 
     async def _end_sessions(self, mas_id: str) -> None:
         for kind, of_user, end in _SESSIONS:

@@ -17,6 +17,19 @@ from synapse_scim.database import Transaction
 T = TypeVar("T")
 
 
+def load(config_paths: Sequence[str]) -> HomeServerConfig:
+    """Return a homeserver's configuration.
+
+    Args:
+        config_paths: The configuration files, as Synapse takes them.
+
+    Raises:
+        ConfigError: Synapse, or the module, refuses it.
+    """
+    arguments = [argument for path in config_paths for argument in ("--config-path", path)]
+    return HomeServerConfig.load_config("synapse-scim", arguments)
+
+
 def read_module_config(config_paths: Sequence[str]) -> Config:
     """Return the module's part of a homeserver's configuration.
 
@@ -26,7 +39,7 @@ def read_module_config(config_paths: Sequence[str]) -> Config:
     Raises:
         ConfigError: Synapse cannot read the configuration, or loads no such module.
     """
-    for _, config in _load(config_paths).modules.loaded_modules:
+    for _, config in load(config_paths).modules.loaded_modules:
         if isinstance(config, Config):
             return config
     raise ConfigError("it does not load synapse_scim.ScimModule")
@@ -43,7 +56,7 @@ def run_offline(config_paths: Sequence[str], name: str, function: Callable[[Tran
     Raises:
         ConfigError: Synapse cannot read the configuration.
     """
-    config = _load(config_paths)
+    config = load(config_paths)
     database = config.database.get_single_database()
     engine = create_engine(database.config)
     with closing(
@@ -54,6 +67,10 @@ def run_offline(config_paths: Sequence[str], name: str, function: Callable[[Tran
         return result
 
 
-def _load(config_paths: Sequence[str]) -> HomeServerConfig:
-    arguments = [argument for path in config_paths for argument in ("--config-path", path)]
-    return HomeServerConfig.load_config("synapse-scim", arguments)
+def names_postgresql(config_paths: Sequence[str]) -> bool:
+    """Tell whether the database that a homeserver's configuration names is PostgreSQL.
+
+    Raises:
+        ConfigError: Synapse cannot read the configuration.
+    """
+    return load(config_paths).database.get_single_database().config["name"] == "psycopg2"

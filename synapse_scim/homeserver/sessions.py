@@ -27,7 +27,9 @@ def refuse_locked(hs: HomeServer) -> None:
     async def get_user_by_req(
         request: SynapseRequest, *, allow_guest: bool = False, allow_expired: bool = False, allow_locked: bool = False
     ) -> Requester:
-        requester = await ask_for(request, allow_guest, allow_expired, allow_locked)
+        requester = await ask_for(
+            request, allow_guest=allow_guest, allow_expired=allow_expired, allow_locked=allow_locked
+        )
         user_id = requester.user.to_string()
         if not allow_locked and await store.get_user_locked_status(user_id):  # type: ignore[call-arg, arg-type, misc]
             raise UserLockedError
@@ -47,7 +49,6 @@ class RefreshServlet(RefreshTokenServlet):
         """Serve a homeserver."""
         super().__init__(hs)
         self._store = hs.get_datastores().main
-        self._api = hs.get_module_api()
 
     async def on_POST(self, request: SynapseRequest) -> tuple[int, JsonDict]:
         """Renew an access token.
@@ -57,9 +58,15 @@ class RefreshServlet(RefreshTokenServlet):
         """
         token = parse_json_object_from_request(request).get("refresh_token")
         session = await self._store.lookup_refresh_token(token) if isinstance(token, str) else None
-        if session is not None:
-            account = await self._api.get_userinfo_by_id(session.user_id)
-            if account is not None and account.locked:
-                raise UserLockedError
+        if session is not None and await self._is_locked(session.user_id):
+            raise UserLockedError
         cast("BinaryIO", request.content).seek(0)
         return await super().on_POST(request)
+
+    async def _is_locked(self, user_id: str) -> bool:
+        # Not from Synapse's cache: another process may have locked the account a moment ago.
+        return bool(
+            await self._store.db_pool.simple_select_one_onecol(
+                "users", {"name": user_id}, "locked", allow_none=True, desc="synapse_scim_refresh"
+            )
+        )

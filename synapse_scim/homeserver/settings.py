@@ -1,16 +1,22 @@
-"""What the module reads of Synapse's configuration, and as Synapse reads it."""
+"""What the module reads as Synapse reads it: its configuration, and names."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from synapse.config._base import Config as SynapseConfig
+from synapse.types import map_username_to_mxid_localpart
 
 if TYPE_CHECKING:
     from synapse.server import HomeServer
 
 parse_size = SynapseConfig.parse_size
 parse_duration_ms = SynapseConfig.parse_duration
+
+
+def to_localpart(name: str) -> str:
+    """Escape a name as single sign-on does, and `/` as well: clients put user IDs into URLs as they are."""
+    return map_username_to_mxid_localpart(name).replace("/", "=2f")
 
 
 def macaroon_secret(hs: HomeServer) -> bytes:
@@ -26,3 +32,13 @@ def mas_endpoint(hs: HomeServer) -> str:
 def delegates_authentication(hs: HomeServer) -> bool:
     """Tell whether accounts belong to Matrix Authentication Service."""
     return bool(hs.config.mas.enabled)
+
+
+def keeps_schedules(hs: HomeServer) -> bool:
+    """Tell whether this is the process that does what one process has to do for all."""
+    return bool(hs.config.worker.run_background_tasks)
+
+
+def is_main_process(hs: HomeServer) -> bool:
+    """Tell whether this is the main process of the homeserver, and no worker."""
+    return hs.config.worker.worker_app is None

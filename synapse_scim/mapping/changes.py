@@ -48,6 +48,7 @@ class Plan:
         returns: SCIM takes that back.
         fetch: The photo to fetch for the avatar.
         unbound: How many of the phone numbers that this write brings stay mere attributes.
+        lost: The attributes of which somebody who returns does not get everything back: another has it now.
     """
 
     record: Record
@@ -58,6 +59,7 @@ class Plan:
     returns: bool = False
     fetch: str | None = None
     unbound: int = 0
+    lost: tuple[str, ...] = ()
 
     def changes(self, before: Record | None) -> bool:
         """Tell whether the write does anything to an account with such a record."""

@@ -16,6 +16,8 @@ from synapse_scim.config import Threepids
 ATTRIBUTES: Mapping[str, Medium] = {"emails": "email", "phoneNumbers": "msisdn"}
 """The multi-valued attributes whose entries can be third-party identifiers."""
 
+ATTRIBUTE_OF_MEDIUM: Mapping[str, str] = {medium: attribute for attribute, medium in ATTRIBUTES.items()}
+
 _NOT_MSISDN = frozenset({"fax", "pager"})
 
 _EMAIL = re.compile(r"[^\s@<>,;:\"()\[\]\\]+@[^\s@<>,;:\"()\[\]\\]+")

@@ -7,14 +7,18 @@ scim2-models (`protocol.provider.POLICY`). The names are those of the clients th
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from synapse_scim.mapping.schema import ENTERPRISE_SCHEMA, PasswordlessUser
+from scim2_models import User
+
+from synapse_scim.mapping.schema import ENTERPRISE_SCHEMA, USER_SCHEMA, PasswordlessUser
 
 _MISPRINT = "urn:ietf:params:scim:schemas:extension:enterprise:2.0user"
 
 _MANAGER = f"{ENTERPRISE_SCHEMA}:manager"
+
+_CORE_ATTRIBUTES: Sequence[Mapping[str, Any]] = User.to_schema().model_dump()["attributes"]
 
 _UNWRITTEN = frozenset({"id", "meta", "schemas", "groups"})
 
@@ -83,7 +87,7 @@ def _operation(operation: Any) -> Any:
     elif isinstance(path, str) and is_manager(path):
         return entra_manager_operation(operation, members, value)
     elif isinstance(path, str):
-        value = scim_sdk_scalar(_attribute_at(path), value)
+        value = scim_sdk_scalar(attribute_at(path), value)
     return {**operation, value_name: value}
 
 
@@ -150,9 +154,10 @@ def scim_sdk_scalar(name: str, value: Any) -> Any:
     return value[0] if len(value) == 1 and not isinstance(value[0], dict | list) else value
 
 
-def _attribute_at(path: str) -> str:
+def attribute_at(path: str) -> str:
     """Return the name of the attribute, or sub-attribute, that a path ends with."""
-    return re.split(r"[.:]", re.sub(r"\[.*\]", "", path))[-1]
+    begin, end = path.find("["), path.rfind("]")
+    return re.split(r"[.:]", path[:begin] + path[end + 1 :] if -1 < begin < end else path)[-1]
 
 
 _UNQUOTED = re.compile(r"^\s*([A-Za-z][\w.:$-]*)\s+(eq)\s+([^\s\"'()\[\]]+)\s*$", re.IGNORECASE)
@@ -165,6 +170,27 @@ def authentik_filter(scim_filter: str) -> str:
     if match is None or match[3].lower() in _LITERALS:
         return scim_filter
     return f'{match[1]} {match[2]} "{match[3]}"'
+
+
+def is_canaille(user_agent: str | None) -> bool:
+    """Tell whether a client may be Canaille: scim2-client on httpx, which no release since 0.9 uses."""
+    return (user_agent or "").startswith("python-httpx/")
+
+
+def canaille_announcement(announced: Any) -> Any:
+    """Return the answer of a discovery endpoint as Canaille can read it, at least up to 0.3.6.
+
+    It knows nothing that came after RFC 7643, such as RFC 9865's `pagination`, and refuses what it does not know. From
+    `/Schemas` it builds the class of its Users, and fails where that lacks an attribute of the core schema, even one
+    that it has no value for: it is told of `groups` and `password` too, which are ignored like anything unknown.
+    """
+    if "Resources" in announced:
+        return {**announced, "Resources": [canaille_announcement(schema) for schema in announced["Resources"]]}
+    if announced.get("id") == USER_SCHEMA and "attributes" in announced:
+        names = {attribute["name"] for attribute in announced["attributes"]}
+        more = [attribute for attribute in _CORE_ATTRIBUTES if attribute["name"] not in names]
+        return {**announced, "attributes": [*announced["attributes"], *more]}
+    return {name: value for name, value in announced.items() if name != "pagination"}
 
 
 def bulk(payload: Any) -> Any:

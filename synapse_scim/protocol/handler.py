@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
-from scim2_models import PatchOp, PatchOperation, Resource, ResourceType, SCIMException
-from scim2_server.bulk import BulkPlan
+from scim2_models import BulkOperation, PatchOp, PatchOperation, Resource, ResourceType, SCIMException
+from scim2_server.bulk import BulkPlan, BulkStep
 from scim2_server.conditions import Conditions
 from scim2_server.handler import AsyncScimHandler
 from scim2_server.requests import ScimRequest
@@ -14,8 +15,12 @@ from scim2_server.responses import ScimResponse
 from scim2_server.routing import Operation
 
 from synapse_scim.mapping.schema import USER_SCHEMA
+from synapse_scim.protocol import dialects
+from synapse_scim.protocol.attempt import Attempt, of_bulk
 from synapse_scim.protocol.service import Service
+from synapse_scim.store.errors import scim_errors
 from synapse_scim.store.users import UserStorage
+from synapse_scim.subject import Subject
 
 
 class Handler(AsyncScimHandler):
@@ -29,9 +34,26 @@ class Handler(AsyncScimHandler):
     storage: UserStorage
     service: Service
 
-    def __init__(self, service: Service, storage: UserStorage) -> None:
-        """Serve the requests of the storage's caller."""
+    def __init__(
+        self,
+        service: Service,
+        storage: UserStorage,
+        *,
+        admit: Callable[[Subject, int], Awaitable[None]],
+        ensure_open: Callable[[], None],
+    ) -> None:
+        """Serve the requests of the storage's caller.
+
+        Args:
+            service: The protocol.
+            storage: The Users.
+            admit: Counts the operations of a bulk request, or refuses them all.
+            ensure_open: Raises an `AccountError` when the process is about to end.
+        """
         super().__init__(service, storage)
+        self._admit = admit
+        self._ensure_open = ensure_open
+        self.attempts: list[Attempt] = []
         self._gateway = storage.gateway
 
     async def create(self, request: ScimRequest) -> ScimResponse:
@@ -56,6 +78,18 @@ class Handler(AsyncScimHandler):
             conditions = self.service.read_conditions(request)
             response = self.service.user_response(request.base_url, user, parameters, conditions)
             return self.service.me_response(request, target, response)
+
+    async def service_provider_config(self, request: ScimRequest) -> ScimResponse:
+        """Announce what the service can do."""
+        return _announcement(request, await super().service_provider_config(request))
+
+    async def schemas(self, request: ScimRequest) -> ScimResponse:
+        """Announce all schemas."""
+        return _announcement(request, await super().schemas(request))
+
+    async def schema(self, request: ScimRequest) -> ScimResponse:
+        """Announce a schema."""
+        return _announcement(request, await super().schema(request))
 
     async def replace_resource(
         self,
@@ -97,6 +131,7 @@ class Handler(AsyncScimHandler):
                 removes_password=has_passwords
                 and any(op is PatchOperation.Op.remove and "password" in names for op, names in named),
                 stated=None if account.record else _stated(model, account.localpart, patch_op),
+                operation="patch",
             )
             patched = await super().patch_resource(resource_type, resource_id, patch_op, conditions)
             return await self._settled(resource_type, patched)
@@ -120,17 +155,41 @@ class Handler(AsyncScimHandler):
         with self.service.provider:
             self.service.route(request, Operation.bulk)
             plan = await self._gateway.run_in_thread(read)
+            await self._admit(cast("Subject", request.subject), len(plan.operations))
             for step in plan:
                 result, resource = await self.run_bulk_step(request, plan, step)
                 plan.record(step, result, resource)
                 await self._gateway.let_others_work()
             return await self._gateway.run_in_thread(write, plan)
 
+    async def run_bulk_step(
+        self, request: ScimRequest, plan: BulkPlan, step: BulkStep
+    ) -> tuple[dict[str, Any], Resource[Any] | None]:
+        """Run an operation of a bulk request, and keep what came of it."""
+        result, resource = await super().run_bulk_step(request, plan, step)
+        self.attempts.append(of_bulk(plan.operation(step), result))
+        return result, resource
+
+    async def apply_bulk_operation(
+        self, resource_type: ResourceType, operation: BulkOperation[Resource[Any]]
+    ) -> Resource[Any] | None:
+        """Begin an operation only if the process is not about to end."""
+        with scim_errors():
+            self._ensure_open()
+        return await super().apply_bulk_operation(resource_type, operation)
+
     async def _settled(self, resource_type: ResourceType, resource: Resource[Any]) -> Resource[Any]:
         """Return a User that was written; what is kept of it may have to change even if the User does not."""
         if self.storage.is_settled(resource):
             return resource
         return await self.storage.update(resource_type, resource)
+
+
+def _announcement(request: ScimRequest, response: ScimResponse) -> ScimResponse:
+    """Return the answer of a discovery endpoint in words that the client can read."""
+    if dialects.is_canaille(request.header("User-Agent")):
+        response.body = dialects.canaille_announcement(response.body)
+    return response
 
 
 def _stated(model: type[Resource[Any]], user_name: str, patch_op: PatchOp[Any]) -> Resource[Any]:

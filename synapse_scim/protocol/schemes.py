@@ -8,6 +8,7 @@ from scim2_models import AuthenticationScheme, Reference
 
 from synapse_scim.config import Config
 
+OAUTH = "https://www.rfc-editor.org/info/rfc6749"
 BEARER = "https://www.rfc-editor.org/info/rfc6750"
 BASIC = "https://www.rfc-editor.org/info/rfc7617"
 MATRIX_TOKENS = "https://spec.matrix.org/latest/client-server-api/#using-access-tokens"
@@ -34,6 +35,14 @@ def _schemes(config: Config) -> Iterator[AuthenticationScheme]:
             "An access token of a server administrator of this Matrix homeserver",
             BEARER,
             MATRIX_TOKENS,
+        )
+    if config.jwt or config.introspection:
+        yield _scheme(
+            "oauth2",
+            "OAuth 2.0",
+            "An access token of an authorization server that this Matrix homeserver trusts",
+            OAUTH,
+            BEARER,
         )
     if any(client.basic for client in config.clients):
         yield _scheme("httpbasic", "HTTP Basic", "Name and token of this SCIM client", BASIC, BASIC)

@@ -13,6 +13,9 @@ from synapse.module_api import SynapseRequest
 
 from synapse_scim.subject import Credential, Forbidden, Subject, Unauthenticated
 
+MAX_LENGTH = 8 * 1024
+"""How long a credential may be. Nothing longer is looked at; only tokens that list a person's many groups are."""
+
 
 class Authority(Protocol):
     """Knows the credentials of one kind."""
@@ -23,6 +26,7 @@ class Authority(Protocol):
         Raises:
             Unauthenticated: It is of this kind, and nobody's or no longer valid.
             Forbidden: It is somebody's who may not use SCIM.
+            Unavailable: Nobody can tell at the moment.
         """
 
 
@@ -76,6 +80,8 @@ def read_credential(request: SynapseRequest, address: str) -> Credential:
         raise Unauthenticated("The request has no Authorization header; send 'Authorization: Bearer TOKEN'")
     scheme, _, sent = headers[0].decode("latin-1").strip().partition(" ")
     sent = sent.strip()
+    if len(sent) > MAX_LENGTH:
+        raise Unauthenticated(f"The credential has more than {MAX_LENGTH} characters")
     if len(headers) == 1 and sent and sent.isascii() and " " not in sent:
         if scheme.lower() == "bearer":
             return Credential(token=sent, address=address)
@@ -87,9 +93,10 @@ def read_credential(request: SynapseRequest, address: str) -> Credential:
 
 def _name_and_token(encoded: str) -> tuple[str, str]:
     try:
-        name, _, token = base64.b64decode(encoded, validate=True).decode().partition(":")
+        decoded = base64.b64decode(encoded, validate=True).decode()
     except (binascii.Error, UnicodeDecodeError):
-        name = token = ""
+        decoded = ""
+    name, _, token = decoded.partition(":")
     if not token:
         raise Unauthenticated("HTTP Basic must be 'NAME:TOKEN', in UTF-8 and base64")
     return name, token

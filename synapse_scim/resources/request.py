@@ -15,6 +15,9 @@ from synapse_scim.text import text_problem
 if TYPE_CHECKING:
     from twisted.web.server import Request
 
+STABLE_PREFIX = "/_scim"
+UNSTABLE_PREFIX = "/_matrix/client/unstable/coop.yaal/scim"
+
 VERSION_SEGMENT = "v2"
 """What may stand between the prefix and the endpoints, and then does in the answers too (RFC 7644 §3.13)."""
 
@@ -36,7 +39,7 @@ _PARAMETERS: Mapping[str, str] = {
 
 _LISTS = frozenset({"attributes", "excludedAttributes"})
 
-_HEADERS = ("Content-Type", "If-Match", "If-None-Match")
+_HEADERS = ("Content-Type", "If-Match", "If-None-Match", "User-Agent")
 
 
 def read_request(request: Request, public_baseurl: str, prefix: str) -> ScimRequest:
@@ -63,7 +66,12 @@ def read_request(request: Request, public_baseurl: str, prefix: str) -> ScimRequ
         base_url=public_baseurl.rstrip("/") + prefix,
         path="/" + "/".join(quote(_decoded(segment), safe=PATH_SAFE) for segment in segments),
         query=read_query(request.uri.partition(b"?")[2]),
-        headers=[(name, value) for name in _HEADERS for value in request.requestHeaders.getRawHeaders(name) or ()],
+        # Any byte may stand in a header (RFC 9110 §5.5); as text, Twisted would have it be UTF-8.
+        headers=[
+            (name, value.decode("latin-1"))
+            for name in _HEADERS
+            for value in request.requestHeaders.getRawHeaders(name.encode()) or ()
+        ],
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from io import BytesIO
 from typing import TYPE_CHECKING
 
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost
 from twisted.protocols.basic import FileSender
 
@@ -19,10 +20,19 @@ _AT_ONCE = 64 * 1024
 the time-out for the connection's next request while the client is still busy with this one."""
 
 
-def write_response(request: Request, response: ScimResponse) -> None:
-    """Send an answer, unless the client has gone."""
+def write_response(request: Request, response: ScimResponse, *, at_once: bool = True) -> Deferred[None] | None:
+    """Send an answer, unless the client has gone.
+
+    Args:
+        request: The request.
+        response: The answer.
+        at_once: Leave a small body to the reactor. Otherwise what is returned fires when it has left the process.
+
+    Returns:
+        What fires when the answer is sent, or the client has gone; `None` if that is so already.
+    """
     if request._disconnected:  # noqa: SLF001 - Twisted has no public way to ask
-        return
+        return None
     request.setResponseCode(int(response.status))
     for name, value in response.headers.items():
         request.setHeader(name.encode("ascii"), value.encode("utf-8"))
@@ -30,12 +40,13 @@ def write_response(request: Request, response: ScimResponse) -> None:
     request.setHeader(b"Cache-Control", b"no-store")
     if response.body is None:
         request.finish()
-        return
+        return None
     body = encoded(response.body)
     request.setHeader(b"Content-Length", str(len(body)).encode())
-    if len(body) <= _AT_ONCE:
+    if at_once and len(body) <= _AT_ONCE:
         request.write(body)
         request.finish()
-        return
-    sent = FileSender().beginFileTransfer(BytesIO(body), request)
-    sent.addCallbacks(lambda _: request.finish(), lambda failure: failure.trap(Exception, ConnectionLost))
+        return None
+    sent: Deferred[None] = FileSender().beginFileTransfer(BytesIO(body), request)
+    _ = sent.addCallbacks(lambda _: request.finish(), lambda failure: failure.trap(Exception, ConnectionLost))
+    return sent

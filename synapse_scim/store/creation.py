@@ -18,9 +18,11 @@ from synapse_scim.accounts import (
     UserIdTaken,
     UserNameTaken,
 )
+from synapse_scim.audit import Caller
 from synapse_scim.config import Config
 from synapse_scim.database import Database, Transaction
 from synapse_scim.gateway import AccountGateway
+from synapse_scim.mapping.changed import changed_attributes
 from synapse_scim.mapping.changes import Planner
 from synapse_scim.mapping.identifiers import fold, numbered, wanted_localpart
 from synapse_scim.mapping.wanted import WantedUser
@@ -108,12 +110,13 @@ class Creation:
     leavers: Leavers
     photos: Photos
 
-    async def create(self, wanted: WantedUser, *, domain: str) -> Made:
+    async def create(self, wanted: WantedUser, *, domain: str, caller: Caller) -> Made:
         """Register an account for a new user, or find the one that should be adopted.
 
         Args:
             wanted: The new user.
             domain: The provisioning domain of the client.
+            caller: Who makes it.
 
         Raises:
             AccountError: The names are taken, or the homeserver refuses; nothing is left behind.
@@ -135,7 +138,7 @@ class Creation:
             if wanted.password is not None and password is None:
                 password = await self.gateway.prepare_password(wanted.password)
             try:
-                return await self._register(chosen, wanted, domain, found.unavailable, password)
+                return await self._register(chosen, wanted, domain, found.unavailable, password, caller)
             except UserIdTaken:
                 continue
             except ThreepidTaken:
@@ -163,12 +166,15 @@ class Creation:
         domain: str,
         unavailable: frozenset[Threepid],
         password: SetPassword | None,
+        caller: Caller,
     ) -> Made:
-        user_id = f"@{localpart}:{self.gateway.server_name}"
+        user_id = self._user_id(localpart)
         async with self.database.lock(user_id):
             wanted = await self.photos.stored(user_id, wanted, None)
             plan = self.planner.creation(wanted, domain=domain, unavailable=unavailable, now=self.gateway.now())
-            account = await self.writer.create(localpart, plan, password)
+            changed = {*changed_attributes(plan, None, {}), *(() if password is None else ("password",))}
+            event = caller.event("create", user_id, tuple(sorted(changed)))
+            account = await self.writer.create(localpart, plan, password, event)
             if plan.fetch is not None:
                 self.photos.fetch_soon()
         return Made(user_id=user_id, origin=Origin.new, account=account)

@@ -12,6 +12,7 @@ from scim2_models import (
     NotFoundException,
     PreconditionFailedException,
     SCIMException,
+    TooManyException,
     UniquenessException,
 )
 
@@ -51,6 +52,7 @@ _EXCEPTIONS: Mapping[type[accounts.AccountError], type[SCIMException]] = {
     accounts.InvalidPassword: InvalidValueException,
     accounts.AccountChangeRefused: ForbiddenException,
     accounts.AccountProtected: ForbiddenException,
+    accounts.SearchTooLong: TooManyException,
     accounts.AccountChanged: PreconditionFailedException,
 }
 

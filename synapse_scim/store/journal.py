@@ -10,6 +10,7 @@ from typing import Any
 
 import attrs
 
+from synapse_scim.audit import Event
 from synapse_scim.database import Transaction
 from synapse_scim.steps import (
     AddExternalId,
@@ -42,6 +43,7 @@ class Entry:
         profile: The profile changes to make, or to undo.
         final: The changes to finish with.
         fetch: The photo to fetch once the account is made.
+        events: What the audit keeps of the write once it is certain.
     """
 
     birthmark: str | None = None
@@ -55,6 +57,7 @@ class Entry:
     profile: tuple[ProfileChange, ...] = ()
     final: tuple[FinalChange, ...] = ()
     fetch: str | None = None
+    events: tuple[Event, ...] = ()
 
 
 def opposite(change: DatabaseChange) -> DatabaseChange:
@@ -74,8 +77,8 @@ def opposite(change: DatabaseChange) -> DatabaseChange:
             raise TypeError(f"{type(change).__name__} cannot be undone")
 
 
-def opposites(changes: tuple[DatabaseChange, ...]) -> tuple[DatabaseChange, ...]:
-    """Return what takes changes back, in the order in which that is done, but for passwords."""
+def undo_of(changes: tuple[DatabaseChange, ...]) -> tuple[DatabaseChange, ...]:
+    """Return what takes changes back, in the order in which to do so, but for passwords."""
     return tuple(opposite(change) for change in reversed(changes) if not isinstance(change, SetPassword))
 
 

@@ -7,12 +7,15 @@ from datetime import datetime, timedelta
 
 import attrs
 
+from synapse_scim import metrics
 from synapse_scim.accounts import Account, AccountError, Belongings
+from synapse_scim.audit import MAINTENANCE, Caller, Event, ended
 from synapse_scim.config import Deleted
 from synapse_scim.database import Database, Transaction
 from synapse_scim.gateway import AccountGateway
+from synapse_scim.mapping.threepids import ATTRIBUTE_OF_MEDIUM
 from synapse_scim.steps import Deactivate, FinalChange
-from synapse_scim.store import departures
+from synapse_scim.store import audit, departures
 from synapse_scim.store.accounts import AccountReader
 from synapse_scim.store.departures import Departure
 from synapse_scim.store.succession import Succession
@@ -49,8 +52,8 @@ class Leavers:
         """Return by what a deleted person is known again."""
         return None if external_id is None else departures.external_id_hash(self.secret, domain, external_id)
 
-    async def delete(self, account: Account, domain: str) -> None:
-        """Delete the User of an account. The caller holds its lock.
+    async def delete(self, account: Account, domain: str, caller: Caller) -> None:
+        """Delete the User of an account, and record who did. The lock of the account is held.
 
         Raises:
             AccountError: The guard, or a module of the homeserver, forbids it; nothing has changed.
@@ -64,7 +67,11 @@ class Leavers:
             external_id_hash=self.hash_of(record.domain, record.external_id) if record else None,
         )
         handed_over = () if departure.deactivate_at else await self.succession.steps(account)
-        await self.writer.delete(account, departure, domain, handed_over)
+        events = [caller.event("delete", account.user_id)]
+        if departure.erase and not departure.deactivate_at:
+            events.append(MAINTENANCE.event("erase", account.user_id))
+        await self.writer.delete(account, departure, domain, *events, handed_over=handed_over)
+        metrics.OFFBOARDINGS.labels(self.gateway.server_name, "deleted").inc()
 
     def returning(self, txn: Transaction, domain: str, external_id: str | None, now: datetime) -> str | None:
         """Return the account of a deleted person who is created again, if it can be brought back."""
@@ -73,26 +80,25 @@ class Leavers:
             return None
         return departures.deleted_since(txn, known_by, now - self.deleted.revive_within)
 
-    def belongings(self, txn: Transaction, account: Account) -> Belongings:
-        """Return what somebody gets back who returns: what nobody else has taken meanwhile."""
+    @staticmethod
+    def belongings(txn: Transaction, account: Account) -> tuple[Belongings, tuple[str, ...]]:
+        """Return what somebody gets back who returns: what nobody else has taken meanwhile.
+
+        Returns:
+            That, and the attributes of which something was taken.
+        """
         departure = departures.read(txn, account.user_id)
         if departure is None:
-            return Belongings()
+            return Belongings(), ()
         recorded = departure.belongings
         free = attrs.evolve(
             recorded,
             threepids=frozenset(t for t in recorded.threepids if _is_free(txn, _THREEPID, account, t)),
             external_ids=frozenset(e for e in recorded.external_ids if _is_free(txn, _EXTERNAL_ID, account, e)),
         )
-        lost = len(recorded.threepids - free.threepids) + len(recorded.external_ids - free.external_ids)
-        if lost:
-            logger.warning(
-                "%s returns without %d e-mail addresses, phone numbers or single sign-on identities that somebody else"
-                " has now",
-                account.user_id,
-                lost,
-            )
-        return free
+        lost = {ATTRIBUTE_OF_MEDIUM[threepid.medium] for threepid in recorded.threepids - free.threepids}
+        lost.update("externalId" for _ in recorded.external_ids - free.external_ids)
+        return free, tuple(sorted(lost))
 
     async def deactivate_due(self) -> None:
         """Deactivate those whose time has come."""
@@ -103,7 +109,8 @@ class Leavers:
                     await self._deactivate(user_id)
             except AccountError as error:
                 logger.warning("%s is not deactivated yet: %s", user_id, error)
-                await self.database.run("synapse_scim_postpone", self._postpone, user_id)
+                failed = ended((MAINTENANCE.event("deactivate", user_id),), "failed")
+                await self.database.run("synapse_scim_postpone", self._postpone, user_id, failed)
 
     async def forget_old(self) -> None:
         """Forget those who left long ago."""
@@ -113,6 +120,7 @@ class Leavers:
             user_ids = departures.to_forget(txn, before)
             for user_id in user_ids:
                 self.writer.offboarding.forget(txn, user_id)
+            audit.write(txn, [MAINTENANCE.event("forget", user_id) for user_id in user_ids], self.gateway.now())
             return len(user_ids)
 
         while await self.database.run("synapse_scim_forget", forget):
@@ -136,9 +144,18 @@ class Leavers:
         await self.gateway.check_deactivation(user_id)
         steps: tuple[FinalChange, ...] = (*await self.succession.steps(account), Deactivate(erase=departure.erase))
         logger.info("Deactivating %s, who left on %s", user_id, departure.left.date())
-        await self.writer.finish(user_id, self.writer.offboarding.deactivate, account, departure, final=steps)
+        await self.writer.finish(
+            user_id,
+            self.writer.offboarding.deactivate,
+            account,
+            departure,
+            final=steps,
+            event=MAINTENANCE.event("erase" if departure.erase else "deactivate", user_id),
+        )
+        metrics.OFFBOARDINGS.labels(self.gateway.server_name, "deactivated").inc()
 
-    def _postpone(self, txn: Transaction, user_id: str) -> None:
+    def _postpone(self, txn: Transaction, user_id: str, events: tuple[Event, ...]) -> None:
+        audit.count(txn, events, self.gateway.now())
         departure = departures.read(txn, user_id)
         if departure is not None and departure.deactivate_at is not None:
             later = attrs.evolve(departure, deactivate_at=self.gateway.now() + _POSTPONED)

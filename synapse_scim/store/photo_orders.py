@@ -39,12 +39,17 @@ def cancel(txn: Transaction, user_id: str) -> None:
     txn.execute("DELETE FROM synapse_scim_photos WHERE user_id = ?", (user_id,))
 
 
-def postpone(txn: Transaction, order: Order, until: datetime) -> None:
-    """Try an order again later, unless another has taken its place."""
+def postpone(txn: Transaction, order: Order, until: datetime) -> bool:
+    """Try an order again later, unless another has taken its place, or another process has begun with it.
+
+    Returns:
+        Whether it is the caller's to carry out now.
+    """
     txn.execute(
-        "UPDATE synapse_scim_photos SET attempts = ?, fetch_ts = ? WHERE user_id = ? AND source = ?",
-        (order.attempts + 1, ts_ms(until), order.user_id, order.source),
+        "UPDATE synapse_scim_photos SET attempts = ?, fetch_ts = ? WHERE user_id = ? AND source = ? AND attempts = ?",
+        (order.attempts + 1, ts_ms(until), order.user_id, order.source, order.attempts),
     )
+    return txn.rowcount > 0
 
 
 def due(txn: Transaction, now: datetime, limit: int = 20) -> list[Order]:

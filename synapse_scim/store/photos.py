@@ -12,6 +12,7 @@ import attrs
 from scim2_models import InvalidValueException
 
 from synapse_scim.accounts import Account, AccountChangeRefused, AccountError, Record
+from synapse_scim.audit import MAINTENANCE, ended
 from synapse_scim.database import Database, Transaction
 from synapse_scim.gateway import AccountGateway
 from synapse_scim.mapping.changes import Plan
@@ -20,6 +21,7 @@ from synapse_scim.mapping.wanted import WantedUser
 from synapse_scim.steps import SetProfileField
 from synapse_scim.store import photo_orders
 from synapse_scim.store.accounts import AccountReader
+from synapse_scim.store.audit import Trail
 from synapse_scim.store.photo_orders import Order
 from synapse_scim.store.writes import Writer
 
@@ -28,6 +30,7 @@ logger = logging.getLogger(__name__)
 _FIRST_PAUSE = timedelta(minutes=1)
 _LONGEST_PAUSE = timedelta(days=1)
 _ATTEMPTS = 12
+_FETCH = "fetch_photo"
 
 
 @attrs.define(kw_only=True)
@@ -39,12 +42,14 @@ class Photos:
         gateway: What the homeserver does.
         reader: Reads accounts.
         writer: Writes them.
+        trail: Records what could not be fetched.
     """
 
     database: Database
     gateway: AccountGateway
     reader: AccountReader
     writer: Writer
+    trail: Trail
     _fetches: bool = attrs.field(default=False, init=False)
 
     async def stored(self, user_id: str, wanted: WantedUser, account: Account | None) -> WantedUser:
@@ -106,9 +111,10 @@ class Photos:
         for order in orders:
             pause = min(_FIRST_PAUSE * 4**order.attempts, _LONGEST_PAUSE)
             # Before the attempt: however it ends, the order does not stand in the way of others.
-            await self.database.run(
+            if not await self.database.run(
                 "synapse_scim_photo_later", photo_orders.postpone, order, self.gateway.now() + pause
-            )
+            ):
+                continue
             try:
                 await self._fetch(order)
             except AccountError as error:
@@ -119,6 +125,7 @@ class Photos:
                     "will not be" if is_last else f"will be tried again in {pause}",
                     error,
                 )
+                await self.trail.add(ended((MAINTENANCE.event(_FETCH, order.user_id, ("photos",)),), "failed"))
                 if is_last:
                     await self.database.run("synapse_scim_photo_end", photo_orders.cancel, order.user_id)
 
@@ -130,7 +137,8 @@ class Photos:
         async with self.database.lock(order.user_id):
             await self.writer.recover(order.user_id)
             if account := await self._wanted(order):
-                await self.writer.update(account, self._plan(account, order, avatar_url))
+                fetched = MAINTENANCE.event(_FETCH, order.user_id, ("photos",))
+                await self.writer.update(account, self._plan(account, order, avatar_url), fetched)
                 await self.database.run("synapse_scim_photo_end", photo_orders.cancel, order.user_id)
 
     def _plan(self, account: Account, order: Order, avatar_url: str) -> Plan:

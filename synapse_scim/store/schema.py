@@ -7,6 +7,8 @@ since processes of the former version run beside the new ones during a rolling r
 
 from __future__ import annotations
 
+from itertools import chain
+
 import attrs
 
 from synapse_scim.database import Database, Transaction
@@ -25,6 +27,11 @@ class Column:
     table: str
     name: str
 
+    def statement(self, *, is_postgresql: bool) -> str:
+        """Return what adds it; on SQLite only where it is missing."""
+        condition = "IF NOT EXISTS " if is_postgresql else ""
+        return f"ALTER TABLE {self.table} ADD COLUMN {condition}{self.name} TEXT"
+
     def add(self, txn: Transaction, *, is_postgresql: bool) -> None:
         """Add it, unless it is there."""
         if not is_postgresql:
@@ -32,8 +39,7 @@ class Column:
             txn.execute("SELECT 1 FROM pragma_table_info(?) WHERE name = ?", (self.table, self.name))
             if txn.fetchone():
                 return
-        condition = "IF NOT EXISTS " if is_postgresql else ""
-        txn.execute(f"ALTER TABLE {self.table} ADD COLUMN {condition}{self.name} TEXT")
+        txn.execute(self.statement(is_postgresql=is_postgresql))
 
 
 STEPS: tuple[tuple[str | Column, ...], ...] = (
@@ -135,25 +141,78 @@ STEPS: tuple[tuple[str | Column, ...], ...] = (
     ),
     # What a User looks like, as far as its record says: see synapse_scim.mapping.rendering.
     (Column("synapse_scim_users", "rendering"),),
+    (
+        # Who wrote what: see synapse_scim.store.audit. What is refused again and again is one row, which counts.
+        """
+        CREATE TABLE IF NOT EXISTS synapse_scim_audit (
+            event_id TEXT NOT NULL PRIMARY KEY,
+            ts BIGINT NOT NULL,
+            first_ts BIGINT NOT NULL,
+            occurrences BIGINT NOT NULL,
+            client TEXT NOT NULL,
+            credential TEXT,
+            request_id TEXT,
+            operation TEXT NOT NULL,
+            user_id TEXT,
+            attributes TEXT NOT NULL,
+            outcome TEXT NOT NULL,
+            status BIGINT,
+            scim_type TEXT
+        )
+        """,
+        "CREATE INDEX IF NOT EXISTS synapse_scim_audit_time ON synapse_scim_audit (ts, event_id)",
+        "CREATE INDEX IF NOT EXISTS synapse_scim_audit_client ON synapse_scim_audit (client, ts, event_id)",
+        "CREATE INDEX IF NOT EXISTS synapse_scim_audit_user ON synapse_scim_audit (user_id, ts, event_id)",
+    ),
+    (
+        # The processes of the homeserver that serve SCIM: see synapse_scim.store.processes.
+        """
+        CREATE TABLE IF NOT EXISTS synapse_scim_processes (
+            instance TEXT NOT NULL PRIMARY KEY,
+            version TEXT NOT NULL,
+            settings TEXT NOT NULL,
+            schedules SMALLINT NOT NULL,
+            seen_ts BIGINT NOT NULL
+        )
+        """,
+    ),
 )
 """The steps from each version of the tables to the next; the first makes version 1."""
 
 VERSION = len(STEPS)
 
+_VERSIONS = "CREATE TABLE IF NOT EXISTS synapse_scim_schema (version BIGINT NOT NULL PRIMARY KEY)"
+
+
+def statements() -> list[str]:
+    """Return what makes the tables on PostgreSQL where they are missing.
+
+    Of which version they are they do not say yet: whoever fills them, or starts on them, does.
+    """
+    return [_VERSIONS, *(_statement(part) for part in chain(*STEPS))]
+
+
+def _statement(part: str | Column) -> str:
+    return part.statement(is_postgresql=True) if isinstance(part, Column) else part
+
+
+def _make(txn: Transaction, part: str | Column, *, is_postgresql: bool) -> None:
+    if isinstance(part, Column):
+        part.add(txn, is_postgresql=is_postgresql)
+    else:
+        txn.execute(part)
+
 
 def _upgrade(txn: Transaction, *, is_postgresql: bool) -> int:
     if is_postgresql:
         txn.execute("SELECT pg_advisory_xact_lock(?)", (_ADVISORY_LOCK,))
-    txn.execute("CREATE TABLE IF NOT EXISTS synapse_scim_schema (version BIGINT NOT NULL PRIMARY KEY)")
+    txn.execute(_VERSIONS)
     txn.execute("SELECT MAX(version) FROM synapse_scim_schema")
     row = txn.fetchone()
     found = (row[0] if row else None) or 0
-    for number, statements in enumerate(STEPS[found:], start=found + 1):
-        for statement in statements:
-            if isinstance(statement, Column):
-                statement.add(txn, is_postgresql=is_postgresql)
-            else:
-                txn.execute(statement)
+    for number, parts in enumerate(STEPS[found:], start=found + 1):
+        for part in parts:
+            _make(txn, part, is_postgresql=is_postgresql)
         # A process that waited for the lock still looks at the tables as they were before: the conflict makes
         # PostgreSQL refuse this transaction, and Synapse run it again on what is there now.
         txn.execute("INSERT INTO synapse_scim_schema (version) VALUES (?) ON CONFLICT DO NOTHING", (number,))

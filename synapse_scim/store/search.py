@@ -114,13 +114,19 @@ class Search:
             InvalidFilterException: The filter asks for what cannot be searched.
             InvalidPathException: sortBy names what cannot order.
             InvalidCursorException: The position is none.
+            SearchTooLong: The database would be busy for too long.
         """
         query = self.query(request, rights)
         where = _Position.read(position)
+
+        def page(txn: Transaction) -> Page:
+            with self.database.bounded(txn) if query.reads_all else nullcontext():
+                if request.cursor is None:
+                    return self._page_by_index(txn, query, request)
+                return self._page_by_cursor(txn, query, where, request.count)
+
         async with self.database.scanning() if query.reads_all else nullcontext():
-            if request.cursor is None:
-                return await self.database.run("synapse_scim_search", self._page_by_index, query, request)
-            return await self.database.run("synapse_scim_search", self._page_by_cursor, query, where, request.count)
+            return await self.database.run("synapse_scim_search", page)
 
     def query(self, request: SearchRequest[Any], rights: Rights) -> Query:
         """Compile a search."""

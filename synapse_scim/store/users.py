@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
@@ -12,6 +11,7 @@ import attrs
 from scim2_models import PreconditionFailedException, Resource, ResourceType, ResponseParameters, SearchRequest
 from scim2_server.storage import AsyncScimStorage, SearchPage
 
+from synapse_scim import metrics
 from synapse_scim.accounts import (
     Account,
     AccountNotFound,
@@ -21,6 +21,7 @@ from synapse_scim.accounts import (
     Unavailable,
     UserIdTaken,
 )
+from synapse_scim.audit import Caller
 from synapse_scim.database import Database, Transaction
 from synapse_scim.gateway import AccountGateway
 from synapse_scim.mapping.changes import Plan, Planner
@@ -30,6 +31,7 @@ from synapse_scim.mapping.wanted import WantedUser
 from synapse_scim.steps import SetPassword
 from synapse_scim.store import journal
 from synapse_scim.store.accounts import AccountReader
+from synapse_scim.store.audit import of_change
 from synapse_scim.store.creation import RACES_LOST, Creation, Origin, identifiers_of_others
 from synapse_scim.store.errors import scim_errors
 from synapse_scim.store.leavers import Leavers
@@ -38,8 +40,6 @@ from synapse_scim.store.rendering import StoredUsers
 from synapse_scim.store.rights import Rights
 from synapse_scim.store.search import Search
 from synapse_scim.store.writes import Writer
-
-logger = logging.getLogger(__name__)
 
 
 @attrs.frozen(kw_only=True)
@@ -67,14 +67,16 @@ class UserStorage(AsyncScimStorage):
 
     supports_cursors = True
 
-    def __init__(self, store: Store, rights: Rights) -> None:
+    def __init__(self, store: Store, rights: Rights, request_id: str | None = None) -> None:
         """Bind the storage to the caller of a request."""
+        subject = rights.subject
+        self.caller = Caller(client=subject.name, credential=subject.credential, request_id=request_id)
         self.gateway = store.gateway
         self._store = store
         self._rights = rights
         self._held: Account | None = None
-        self._states_active = self._removes_password = False
         self._stated: Resource[Any] | None = None
+        self._forget()
 
     @asynccontextmanager
     async def writing(self, resource_id: str) -> AsyncIterator[Account]:
@@ -168,7 +170,7 @@ class UserStorage(AsyncScimStorage):
         wanted = WantedUser.from_resource(resource)
         with scim_errors():
             for _ in range(RACES_LOST):
-                made = await self._store.creation.create(wanted, domain=self._rights.subject.domain)
+                made = await self._store.creation.create(wanted, domain=self._rights.subject.domain, caller=self.caller)
                 if made.origin is Origin.new:
                     return made.account or await self._account(made.user_id)
                 # Somebody else may have brought the account back, or adopted it, since it was found.
@@ -209,7 +211,10 @@ class UserStorage(AsyncScimStorage):
         self._rights.ensure_adoptable(account, stated)
         plan = await self._plan(account, wanted)
         if plan is not None:
-            await self._store.writer.update(account, plan)
+            events = of_change(self.caller, self._operation, account, plan, self._store.users)
+            await self._store.writer.update(account, plan, *events)
+            if plan.leaves:
+                metrics.OFFBOARDINGS.labels(self.gateway.server_name, "disabled").inc()
             if plan.fetch is not None:
                 self._store.photos.fetch_soon()
             account = plan.outcome(account) or plan.seen(self._rights.visible(await self._read(account.user_id)))
@@ -225,10 +230,15 @@ class UserStorage(AsyncScimStorage):
             self._check_version(account, expected_version)
             with scim_errors():
                 self._rights.ensure_adoptable(account, None)
-                await self._store.leavers.delete(account, self._rights.subject.domain)
+                await self._store.leavers.delete(account, self._rights.subject.domain, self.caller)
 
     def remember(
-        self, *, states_active: bool, removes_password: bool = False, stated: Resource[Any] | None = None
+        self,
+        *,
+        states_active: bool,
+        removes_password: bool = False,
+        stated: Resource[Any] | None = None,
+        operation: str = "replace",
     ) -> None:
         """Remember, until the account that is being written is released, what a request says that a User cannot.
 
@@ -239,12 +249,15 @@ class UserStorage(AsyncScimStorage):
             removes_password: Whether it takes the password away, which no User shows.
             stated: A User of nothing but what the request itself says of the person: that alone tells who they are, and
                 decides about adoption. Without it, the whole User that is written does.
+            operation: What the audit calls it.
         """
+        self._operation = operation
         self._states_active = states_active
         self._removes_password = removes_password
         self._stated = stated
 
     def _forget(self) -> None:
+        self._operation = "replace"
         self._states_active = self._removes_password = False
         self._stated = None
 
@@ -304,7 +317,7 @@ class UserStorage(AsyncScimStorage):
         password = SetPassword(None) if wanted.removes_password else None
         if wanted.password is not None and not await store.gateway.has_password(account.user_id, wanted.password):
             password = await store.gateway.prepare_password(wanted.password)
-        claims, belongings = await self._claims(account, wanted)
+        claims, belongings, lost = await self._claims(account, wanted)
         plan = store.planner.update(
             account,
             wanted,
@@ -314,6 +327,8 @@ class UserStorage(AsyncScimStorage):
             now=store.gateway.now(),
             belongings=belongings,
         )
+        if plan.returns or account.deleted:
+            plan = attrs.evolve(plan, lost=lost)
         if plan.returns and account.deactivated:
             await store.gateway.wait_until_parted(account.user_id)
         if plan.leaves and store.planner.inactive.deactivate_after == timedelta(0):
@@ -323,21 +338,24 @@ class UserStorage(AsyncScimStorage):
             )
         return plan if plan.changes(account.record) else None
 
-    async def _claims(self, account: Account, wanted: WantedUser) -> tuple[frozenset[Threepid], Belongings | None]:
-        """Return the identifiers that the account has to do without, and what it gets back if the person returns."""
+    async def _claims(
+        self, account: Account, wanted: WantedUser
+    ) -> tuple[frozenset[Threepid], Belongings, tuple[str, ...]]:
+        """Return the identifiers that the account has to do without, and what it gets back if the person returns.
+
+        The attributes of which it does not get everything back follow.
+        """
         optional = self._store.users.threepids.shareable(wanted.attributes) - account.threepids
         if account.away and account.record is not None:
             # Whoever took an address of somebody who was away keeps it.
-            optional |= account.record.threepids
+            optional |= frozenset(self._store.users.threepids.threepids(account.record.attributes))
         left = account.record is not None and not account.record.active
         if not optional and not left:
-            return frozenset(), None
+            return frozenset(), Belongings(), ()
 
-        def read(txn: Transaction) -> tuple[frozenset[Threepid], Belongings | None]:
-            return (
-                identifiers_of_others(txn, account.user_id, optional),
-                self._store.leavers.belongings(txn, account) if left else None,
-            )
+        def read(txn: Transaction) -> tuple[frozenset[Threepid], Belongings, tuple[str, ...]]:
+            others = identifiers_of_others(txn, account.user_id, optional)
+            return others, *(self._store.leavers.belongings(txn, account) if left else (Belongings(), ()))
 
         return await self._store.database.run("synapse_scim_claims", read)
 

@@ -23,9 +23,9 @@ from typing import Any, TypeVar
 
 import attrs
 
-from synapse_scim.accounts import Account, AccountError, Unavailable, UserIdTaken
+from synapse_scim.accounts import Account, AccountError, Unavailable
+from synapse_scim.audit import Event, ended, not_given_back
 from synapse_scim.database import Database, Transaction
-from synapse_scim.gateway import AccountGateway
 from synapse_scim.mapping.changes import Plan
 from synapse_scim.steps import (
     AnnounceThreepids,
@@ -42,11 +42,10 @@ from synapse_scim.steps import (
     SetPassword,
     SetProfileField,
 )
-from synapse_scim.store import journal, photo_orders
-from synapse_scim.store.accounts import AccountReader, ts_ms
+from synapse_scim.store import audit, journal
+from synapse_scim.store.accounts import ts_ms
 from synapse_scim.store.departures import Departure
-from synapse_scim.store.offboarding import Offboarding
-from synapse_scim.store.records import Records
+from synapse_scim.store.write_transactions import WriteTransactions
 
 T = TypeVar("T")
 
@@ -54,25 +53,17 @@ logger = logging.getLogger(__name__)
 
 
 @attrs.frozen(kw_only=True)
-class Writer:
+class Writer(WriteTransactions):
     """Writes accounts and their records.
 
     Attributes:
         database: Where both are kept.
-        gateway: What the homeserver does.
-        reader: Reads accounts.
-        records: The module's own rows.
-        offboarding: What is recorded of those who leave and return.
     """
 
     database: Database
-    gateway: AccountGateway
-    reader: AccountReader
-    records: Records
-    offboarding: Offboarding
 
-    async def create(self, localpart: str, plan: Plan, password: SetPassword | None) -> Account | None:
-        """Register an account with everything that is planned for it. The caller holds its lock.
+    async def create(self, localpart: str, plan: Plan, password: SetPassword | None, event: Event) -> Account | None:
+        """Register an account with everything that is planned for it, and record that. The caller holds its lock.
 
         Returns:
             The account, if it is done with already; else it is to be read.
@@ -85,9 +76,10 @@ class Writer:
         entry = journal.Entry(
             birthmark=registration.birthmark,
             passwordless=password is None,
-            undo=journal.opposites(plan.database_changes),
+            undo=journal.undo_of(plan.database_changes),
             final=(*registration.final, *plan.final_changes),
             fetch=plan.fetch,
+            events=(event,),
         )
         account: Account | None = None
         try:
@@ -100,14 +92,14 @@ class Writer:
         except Exception as error:
             # Any: a callback of another module may have failed, in its own way, after the account was made.
             refused = isinstance(error, AccountError) and not isinstance(error, Unavailable)
-            if not await self.recover(user_id, refused=refused):
+            if not await self.recover(user_id, crashed=False, refused=refused):
                 raise
             logger.warning("The registration of %s failed after the account was made; it was completed", user_id)
         _log_unbound(user_id, plan)
         return account
 
-    async def update(self, account: Account, plan: Plan) -> None:
-        """Change an account as planned; one that SCIM deleted is brought back by that. The caller holds its lock.
+    async def update(self, account: Account, plan: Plan, *events: Event) -> None:
+        """Change an account as planned, and record that; a deleted one comes back by it. The caller holds its lock.
 
         Raises:
             AccountError: The homeserver refuses; nothing has changed.
@@ -126,9 +118,10 @@ class Writer:
             certain=not in_steps,
             former=self.records.columns(account.record) if account.record else None,
             buried=account.deleted,
-            undo=journal.opposites(now) if in_steps else (),
+            undo=journal.undo_of(now) if in_steps else (),
             profile=profile,
             final=final,
+            events=events,
         )
         async with self._recovering(user_id):
             await self._transaction("update", self._begin_update, account, plan, now, entry)
@@ -141,18 +134,25 @@ class Writer:
                 # What was made elsewhere too may have come back from there half-made meanwhile.
                 again = plan.database_changes if early else later
                 await self._transaction("settle", self._settle, account, plan, again, entry)
+        audit.log(*events)
         await self._finish(user_id, final)
         _log_unbound(user_id, plan)
 
     async def delete(
-        self, account: Account, departure: Departure, domain: str, handed_over: tuple[HandOver, ...] = ()
+        self,
+        account: Account,
+        departure: Departure,
+        domain: str,
+        *events: Event,
+        handed_over: tuple[HandOver, ...] = (),
     ) -> None:
-        """Take an account out of SCIM. Its names are free at once. The caller holds its lock.
+        """Take an account out of SCIM, and record that. Its names are free at once. The caller holds its lock.
 
         Args:
             account: The account.
             departure: What is recorded of it, but for what the account has at the moment.
             domain: The provisioning domain of the client.
+            events: What the audit keeps of it.
             handed_over: What hands over the account's rooms, if it is deactivated at once.
 
         Raises:
@@ -165,16 +165,20 @@ class Writer:
             SetLocked(locked=True),
         )
         elsewhere: tuple[FinalChange, ...] = tuple(map(Elsewhere, self.gateway.elsewhere(changes)))
+        # Pushers first: what becomes of the account elsewhere would have Synapse log the addresses of those of e-mail.
         final: tuple[FinalChange, ...] = (
-            (*elsewhere, RemovePushers(), EndSessions())
-            if departure.deactivate_at
-            else (*elsewhere, *handed_over, Deactivate(erase=departure.erase))
+            *((RemovePushers(),) if departure.deactivate_at or elsewhere else ()),
+            *elsewhere,
+            *((EndSessions(),) if departure.deactivate_at else (*handed_over, Deactivate(erase=departure.erase))),
         )
         async with self._recovering(account.user_id):
-            await self._transaction("delete", self._begin_deletion, account, departure, domain, changes, final)
+            await self._transaction("delete", self._begin_deletion, account, departure, domain, changes, final, events)
+        audit.log(*events)
         await self._finish(account.user_id, final)
 
-    async def finish(self, user_id: str, function: Any, *arguments: Any, final: tuple[FinalChange, ...]) -> None:
+    async def finish(
+        self, user_id: str, function: Any, *arguments: Any, final: tuple[FinalChange, ...], event: Event
+    ) -> None:
         """Do what nothing undoes, recorded in the transaction of a function that decides on it.
 
         Args:
@@ -182,20 +186,24 @@ class Writer:
             function: Run in the transaction, with the arguments.
             arguments: The function's.
             final: What is done then.
+            event: What the audit keeps of it.
         """
 
         def begin(txn: Transaction) -> None:
             function(txn, *arguments)
             journal.write(txn, user_id, journal.Entry(certain=True, final=final), ts_ms(self.gateway.now()))
+            audit.write(txn, [event], self.gateway.now())
 
         await self._transaction("begin", begin)
+        audit.log(event)
         await self._finish(user_id, final)
 
-    async def recover(self, user_id: str, *, refused: bool = False) -> bool:
+    async def recover(self, user_id: str, *, crashed: bool = True, refused: bool = False) -> bool:
         """Finish or undo what a failure or a crash left behind at an account. The caller holds its lock.
 
         Args:
             user_id: The account.
+            crashed: Whoever began the write is gone, and nobody else records how it ended.
             refused: Somebody has refused the write, so that no step of it is under way any more.
 
         Returns:
@@ -216,7 +224,8 @@ class Writer:
         given_up = birthmark if birthmark in {entry.birthmark, entry.former_birthmark} else None
         if entry.born or (given_up and not in_steps):
             logger.info("Completing the account %s, whose creation was interrupted", user_id)
-            await self._conclude(user_id, entry)
+            events = ended(entry.events, "finished") if crashed else entry.events
+            await self._conclude(user_id, attrs.evolve(entry, events=events))
             return True
         logger.info("Undoing an interrupted write to %s", user_id)
         if given_up:
@@ -228,7 +237,9 @@ class Writer:
             await self.gateway.change_profile(user_id, journal.opposite_profile(change))
         # Who is given up has nothing elsewhere any more.
         left = () if entry.birthmark else tuple(map(Elsewhere, self.gateway.elsewhere(entry.undo)))
-        await self._transaction("undo", self._undo, user_id, entry, left, given_up)
+        undone = ended(entry.events, "undone") if crashed else ()
+        await self._transaction("undo", self._undo, user_id, entry, undone, left, given_up)
+        audit.log(*undone)
         await self._finish(user_id, left)
         return False
 
@@ -260,7 +271,7 @@ class Writer:
             succeeded = True
         finally:
             if not succeeded:
-                await self.recover(user_id)
+                await self.recover(user_id, crashed=False)
 
     async def _transaction(self, name: str, function: Callable[..., T], *arguments: Any) -> T:
         """Run a step in a transaction. One that lost a race is run again, to see who won and say so."""
@@ -276,146 +287,36 @@ class Writer:
             The account, unless something is still done to it.
         """
         early = tuple(takewhile(lambda change: isinstance(change, AnnounceThreepids | SetProfileField), entry.final))
-        left = entry.final[len(early) :] if await self._make(user_id, early) else entry.final
+        left = entry.final if await self._make(user_id, early) is None else entry.final[len(early) :]
         account = await self._transaction("conclude", self._show, user_id, entry, left)
+        audit.log(*entry.events)
         await self._finish(user_id, left)
         return account
 
     async def _finish(self, user_id: str, changes: tuple[FinalChange, ...]) -> bool:
         """Make the final changes. What fails stays in the journal, for the next writer or the next start."""
         if changes:
-            if not await self._make(user_id, changes):
+            lost = await self._make(user_id, changes)
+            if lost is None:
                 return False
-            await self.database.run("synapse_scim_finish", journal.erase, user_id)
+            events = not_given_back(user_id, lost)
+            await self.database.run("synapse_scim_finish", self._end, user_id, events)
+            audit.log(*events)
         return True
 
-    async def _make(self, user_id: str, changes: tuple[FinalChange, ...]) -> bool:
-        """Make changes that nothing undoes, and tell whether all of them are made."""
+    async def _make(self, user_id: str, changes: tuple[FinalChange, ...]) -> tuple[str, ...] | None:
+        """Make changes that nothing undoes; return what could not be given back, or `None` if not all are made."""
+        lost: list[str] = []
         try:
             for change in changes:
-                await self.gateway.finish(user_id, change)
+                lost += await self.gateway.finish(user_id, change)
         except AccountError as error:
             logger.warning("A write to %s is certain but not finished yet, and will be: %s", user_id, error)
-            return False
-        return True
-
-    # -- Transactions ---------------------------------------------------------
-
-    def _reserve(self, txn: Transaction, user_id: str, plan: Plan, entry: journal.Entry) -> journal.Entry | None:
-        """Reserve what an account shall have, and record it. Returns `None` if an earlier write was left behind."""
-        if journal.read(txn, user_id) is not None:
             return None
-        if (former := self.records.given_up(txn, user_id)) is not None:
-            self.records.restore(txn, user_id, None, buried=False)
-            entry = attrs.evolve(entry, former_birthmark=former)
-        txn.execute("SELECT 1 FROM synapse_scim_users WHERE user_id = ?", (user_id,))
-        if txn.fetchone():
-            raise UserIdTaken(f"{user_id} was taken a moment ago")
-        self.records.insert(txn, user_id, "pending", plan.record)
-        self._apply(txn, user_id, plan.database_changes)
-        journal.write(txn, user_id, entry, ts_ms(plan.record.modified))
-        return entry
-
-    def _bear(self, txn: Transaction, user_id: str, entry: journal.Entry, changes: tuple[DatabaseChange, ...]) -> None:
-        self._apply(txn, user_id, changes)
-        journal.write(txn, user_id, entry, 0)
-
-    def _show(
-        self, txn: Transaction, user_id: str, entry: journal.Entry, left: tuple[FinalChange, ...]
-    ) -> Account | None:
-        if self.gateway.registers_in_steps:
-            # Of steps elsewhere, some may have come back from there half-made meanwhile.
-            self._apply(txn, user_id, journal.opposites(entry.undo))
-        if not self.records.show(txn, user_id):
-            self._apply(txn, user_id, (SetLocked(locked=True),))
-            self.offboarding.leave(txn, user_id, frozenset())
-        if entry.fetch is not None:
-            photo_orders.place(txn, user_id, entry.fetch, self.gateway.now())
-        if entry.passwordless:
-            self._apply(txn, user_id, (SetPassword(None),))
-        _go_on(txn, user_id, left)
-        return None if left else self.reader.read(txn, [user_id]).get(user_id)
-
-    def _begin_update(
-        self,
-        txn: Transaction,
-        account: Account,
-        plan: Plan,
-        changes: tuple[DatabaseChange, ...],
-        entry: journal.Entry,
-    ) -> None:
-        if plan.leaves:
-            self.offboarding.guard.admit(txn, account.user_id, plan.record.modified)
-        self.records.replace(txn, account.user_id, account.record, plan.record, buried=account.deleted)
-        self._apply(txn, account.user_id, changes)
-        if entry.certain:
-            self.offboarding.settle(txn, account, plan)
-        if entry.final or not entry.certain:
-            journal.write(txn, account.user_id, entry, ts_ms(plan.record.modified))
-
-    def _settle(
-        self,
-        txn: Transaction,
-        account: Account,
-        plan: Plan,
-        changes: tuple[DatabaseChange, ...],
-        entry: journal.Entry,
-    ) -> None:
-        self._apply(txn, account.user_id, changes)
-        self.offboarding.settle(txn, account, plan)
-        _go_on(txn, account.user_id, entry.final)
-
-    def _begin_deletion(
-        self,
-        txn: Transaction,
-        account: Account,
-        departure: Departure,
-        domain: str,
-        changes: tuple[DatabaseChange, ...],
-        final: tuple[FinalChange, ...],
-    ) -> None:
-        self.offboarding.delete(txn, account, departure, domain)
-        self._apply(txn, account.user_id, changes)
-        journal.write(txn, account.user_id, journal.Entry(certain=True, final=final), ts_ms(departure.left))
-
-    def _undo(
-        self,
-        txn: Transaction,
-        user_id: str,
-        entry: journal.Entry,
-        left: tuple[FinalChange, ...],
-        given_up: str | None,
-    ) -> None:
-        """Undo a write; an account that is given up is remembered by its birthmark."""
-        if given_up is None:
-            self.records.restore(txn, user_id, entry.former, buried=entry.buried)
-        else:
-            self.records.give_up(txn, user_id, given_up)
-        self._apply(txn, user_id, entry.undo)
-        _go_on(txn, user_id, left)
-
-    def _left_behind(self, txn: Transaction, user_id: str) -> tuple[journal.Entry | None, bool, str | None]:
-        """Return the write that was left behind at an account, whether there is one, and its birthmark."""
-        entry = journal.read(txn, user_id)
-        if entry is None or entry.birthmark is None:
-            return entry, True, None
-        txn.execute("SELECT 1 FROM users WHERE name = ?", (user_id,))
-        return entry, txn.fetchone() is not None, self.gateway.birthmark(txn, user_id)
-
-    def _apply(self, txn: Transaction, user_id: str, changes: tuple[DatabaseChange, ...]) -> None:
-        for change in changes:
-            self.gateway.apply(txn, user_id, change)
+        return tuple(lost)
 
 
 def _log_unbound(user_id: str, plan: Plan) -> None:
     if plan.unbound:
         reasons = "no valid international number, a fax or pager, or another account's"
         logger.info("%d phone numbers of %s are kept, but not bound: %s", plan.unbound, user_id, reasons)
-
-
-def _go_on(txn: Transaction, user_id: str, left: tuple[FinalChange, ...]) -> None:
-    """Make a write certain: the journal keeps what is left of it."""
-    if left:
-        journal.write(txn, user_id, journal.Entry(certain=True, final=left), 0)
-    else:
-        journal.erase(txn, user_id)

@@ -6,6 +6,7 @@ import pytest
 
 from synapse_scim.accounts import Record, Unavailable
 from synapse_scim.application import Application, build
+from synapse_scim.audit import MAINTENANCE
 from synapse_scim.config import Config
 from synapse_scim.mapping.changes import Plan
 from synapse_scim.steps import EndSessions
@@ -47,7 +48,7 @@ async def test_a_creation_settles_what_was_left_behind(homeserver: LocalHomeserv
     writer = application.store.writer
 
     async with application.store.database.lock(ANN):
-        await writer.create("ann", creation(application), None)
+        await writer.create("ann", creation(application), None, MAINTENANCE.event("create", ANN))
 
     assert await writer.unfinished() == []
     assert await homeserver.hs.get_module_api().check_user_exists(ANN) == ANN

@@ -14,6 +14,7 @@ from synapse_scim.application import Application, account_gateway, build
 from synapse_scim.homeserver.database import HomeserverDatabase
 from synapse_scim.mapping.identifiers import fold
 from synapse_scim.module import ScimModule
+from synapse_scim.store.audit import Wanted
 from synapse_scim.store.errors import scim_errors
 from synapse_scim.store.rights import Rights
 from synapse_scim.store.users import UserStorage
@@ -135,6 +136,14 @@ class Person:
         has_password = user.password == "correct horse"
         return [user.locked_at is None, user.deactivated_at is None, has_password, sorted(emails), sorted(links)]
 
+    async def told_of(self, operation: str) -> list[str]:
+        """Return what the audit tells of an operation, beside what had to happen before: how it ended."""
+        trail = self.application.endpoint.observer.trail
+        events = [recorded.event for recorded in reversed(await trail.read(Wanted(user_id=self.user_id), 100))]
+        told = [event for event in events[len(OPERATIONS[operation]) :] if event.outcome != "failed"]
+        assert {event.operation for event in told} <= {AUDITED[operation]}
+        return [event.outcome for event in told]
+
     async def _set_active(self, *, active: bool) -> None:
         user = await self.users.get(self.user_type, self.user_id)
         user.active = active  # type: ignore[attr-defined]
@@ -196,6 +205,17 @@ OPERATIONS: dict[str, tuple[str, ...]] = {
 }
 """What is tried, and what has to happen before."""
 
+AUDITED = {
+    "create": "create",
+    "change": "replace",
+    "delete": "delete",
+    "disable": "replace",
+    "expire": "deactivate",
+    "enable": "replace",
+    "revive": "revive",
+}
+"""What the audit calls it."""
+
 IMPOSSIBLE_TWICE = {"create": UniquenessException, "revive": UniquenessException, "delete": NotFoundException}
 """How it is refused to repeat what has happened already."""
 
@@ -248,8 +268,14 @@ async def crash_everywhere(homeserver: LocalHomeserver, operation: str, when: Wh
         with pytest.raises(Crash):
             await getattr(person, operation)()
         quiet = Person(application(homeserver), name)
+        # Whoever sees the write sees that it is recorded, before anybody has cleaned up.
+        recorded = await quiet.told_of(operation)
+        assert recorded in ([], ["done"])
+        assert recorded or await quiet.state(homeserver) != new
         await quiet.application.maintenance.start()
-        assert await quiet.state(homeserver) in {old, new, with_new_password(old)}
+        state, ended = await quiet.state(homeserver), await quiet.told_of(operation)
+        assert ended in ([], ["undone"]) if state != new else ended in (recorded or ["done"], ["finished"])
+        assert state in {old, new, with_new_password(old)}
         await repeated(homeserver, quiet, operation, new)
 
 
@@ -292,3 +318,5 @@ async def repeated(homeserver: LocalHomeserver, person: Person, operation: str, 
     await person.application.maintenance.start()
     assert await person.state(homeserver) == new
     assert await person.application.store.writer.unfinished() == []
+    outcomes = [outcome for outcome in await person.told_of(operation) if outcome != "undone"]
+    assert outcomes in (["done"], ["finished"])

@@ -8,7 +8,11 @@ from pathlib import Path
 REPOSITORY = Path(__file__).parents[2]
 PAGES = {
     path.relative_to(REPOSITORY).as_posix(): path.read_text(encoding="utf-8")
-    for path in [*sorted(REPOSITORY.glob("*.md")), *sorted((REPOSITORY / "docs").glob("*.md"))]
+    for path in [
+        *sorted(REPOSITORY.glob("*.md")),
+        *sorted((REPOSITORY / "docs").glob("*.md")),
+        *sorted((REPOSITORY / "docs/guides").glob("*.md")),
+    ]
 }
 """The text of every page, by its path from the repository's root."""
 

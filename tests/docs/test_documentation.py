@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import re
+import shlex
+import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any, cast
 
+import click
+import jsonschema
 import pytest
 import yaml
 from scim2_models import Path
+from synapse.config.oidc import MAIN_CONFIG_SCHEMA
 
 from synapse_scim import ScimModule
+from synapse_scim.commands import main
 from synapse_scim.config import SCHEMA, Config
 from synapse_scim.mapping.schema import ENTERPRISE_SCHEMA, MATRIX_SCHEMA
 from synapse_scim.protocol.provider import composed_user, provider
@@ -67,7 +73,17 @@ def documented_settings() -> list[tuple[str, str]]:
     return re.findall(r"^\| `([\w.\[\]]+)` \| (?:`([^`]+)` )?\|", PAGES[CONFIGURATION], re.MULTILINE)
 
 
-ITEMS: Mapping[str, Mapping[str, Any]] = {"clients": {"name": "okta", "token_paths": ["okta.token"]}}
+ITEMS: Mapping[str, Mapping[str, Any]] = {
+    "clients": {"name": "okta", "token_paths": ["okta.token"]},
+    "jwt": {
+        "issuer": "https://idp.example",
+        "jwks_path": "keys.json",
+        "audience": "scim",
+        "algorithms": ["RS256"],
+        "allowed_clients": ["okta"],
+    },
+    "introspection": {"issuer": "https://iam.example", "client_id": "matrix", "client_secret_path": "iam.secret"},
+}
 """An entry of each list of settings, with as little as it can have."""
 
 
@@ -102,7 +118,9 @@ def test_page_tells_the_default(setting: str, default: str) -> None:
 def test_example_is_accepted(page: str, example: str) -> None:
     """The examples of homeserver.yaml can be pasted."""
     assert page
-    for module in yaml.safe_load(example)["modules"]:
+    configuration = yaml.safe_load(example)
+    jsonschema.validate(configuration, MAIN_CONFIG_SCHEMA)
+    for module in configuration["modules"]:
         assert module["module"] == f"{ScimModule.__module__.partition('.')[0]}.{ScimModule.__name__}"
         assert isinstance(ScimModule.parse_config(module["config"]), Config)
 
@@ -123,3 +141,34 @@ def test_file_that_is_named_exists(page: str) -> None:
     roots = (REPOSITORY, REPOSITORY / "synapse_scim")
 
     assert [text for text in named if not any((root / PurePosixPath(text)).exists() for root in roots)] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_exist(page: str) -> None:
+    """The command line has the commands and options that the pages name."""
+    for block in blocks(page, "console"):
+        for line in re.findall(r"^[$#] (?:\S+=\S+ )*synapse-scim (.*)$", block, re.MULTILINE):
+            context, arguments = click.Context(main), shlex.split(line)
+            while isinstance(context.command, click.Group):
+                name, command, arguments = context.command.resolve_command(context, arguments)
+                assert command is not None
+                context = click.Context(command, parent=context, info_name=name)
+            context.command.make_parser(context).parse_args(arguments)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_picture_exists(page: str) -> None:
+    """Pictures are there, and have a text for who cannot see them."""
+    for target, options in re.findall(r"^```\{image\} (\S+)\n(.*?)^```$", PAGES[page], re.DOTALL | re.MULTILINE):
+        assert (REPOSITORY / page).parent.joinpath(target).exists()
+        assert re.search(r"^:alt: \S", options, re.MULTILINE)
+
+
+def test_changes_are_of_a_known_type() -> None:
+    """Every file of `changelog.d` is one that towncrier finds: it is named by an issue, or words, and a type."""
+    settings = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["towncrier"]
+    types = "|".join(kind["directory"] for kind in settings["type"])
+    names = [path.name for path in (REPOSITORY / settings["directory"]).iterdir()]
+
+    assert names
+    assert [name for name in names if not re.fullmatch(rf"(\d+|\+[\w-]+)\.({types})\.md", name)] == []

@@ -346,14 +346,6 @@ class Operation:
         return states
 
 
-@pytest.fixture(scope="module")
-def zygote() -> Iterator[Zygote]:
-    """What homeservers are forked from."""
-    zygote = Zygote()
-    yield zygote
-    zygote.stop()
-
-
 async def observed(world: World, numbers: Iterator[int]) -> list[Operation]:
     """Run each operation once, and return what it does."""
     operations = []

@@ -14,6 +14,8 @@ from twisted.internet import reactor
 from twisted.web.client import Agent, FileBodyProducer, HTTPConnectionPool
 from twisted.web.http_headers import Headers
 
+from tests.support.confidential import keep_request_secret
+
 
 @attrs.frozen(kw_only=True)
 class Response:
@@ -74,6 +76,7 @@ class ScimClient:
             body = json_module.dumps(json).encode()
             sent["Content-Type"] = "application/scim+json"
         sent |= headers or {}
+        keep_request_secret(sent, body)
         query = f"?{urlencode(params)}" if params else ""
         answer = await self._agent.request(
             method.encode(),

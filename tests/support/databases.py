@@ -67,6 +67,13 @@ class Databases:
         folder = Path(tempfile.mkdtemp(dir=self._folder))
         return await (self._on_sqlite(folder) if engine == "sqlite" else self._on_postgresql(folder))
 
+    @property
+    def postgresql(self) -> PostgreSQL:
+        """The server, which is started if need be."""
+        if self._postgresql is None:
+            self._postgresql = PostgreSQL()
+        return self._postgresql
+
     def close(self) -> None:
         """Stop the PostgreSQL server, if it was needed."""
         if self._postgresql is not None:
@@ -83,14 +90,12 @@ class Databases:
         return database
 
     async def _on_postgresql(self, folder: Path) -> Database:
-        if self._postgresql is None:
-            self._postgresql = PostgreSQL()
+        server = self.postgresql
         if self._postgresql_template is None:
-            template = self._postgresql.create_database()
-            await self._prepare(_postgresql_database(folder, self._postgresql, template))
+            template = server.create_database()
+            await self._prepare(_postgresql_database(folder, server, template))
             self._postgresql_template = template
-        name = self._postgresql.create_database(self._postgresql_template)
-        return _postgresql_database(folder, self._postgresql, name)
+        return _postgresql_database(folder, server, server.create_database(self._postgresql_template))
 
 
 def _sqlite_database(folder: Path) -> Database:

@@ -21,6 +21,7 @@ from twisted.internet import reactor
 from twisted.internet.task import deferLater
 from twisted.python.threadpool import ThreadPool
 
+from tests.support.confidential import check_log, keep_secret
 from tests.support.configuration import SERVER_NAME, homeserver_configuration, merged, scim_module
 from tests.support.databases import Database, Databases, Engine
 from tests.support.mas import AuthenticationService
@@ -86,7 +87,10 @@ class LocalHomeserver:
 
     @property
     def log_records(self) -> list[logging.LogRecord]:
-        """What this process logged while the homeserver ran, from INFO up. A restart does not empty it."""
+        """What this process logged while the homeserver ran, from INFO up, and from DEBUG up what the module logged.
+
+        A restart does not empty it.
+        """
         return self._log.records
 
     def write_configuration(self) -> Path:
@@ -105,7 +109,7 @@ class LocalHomeserver:
         config.parse_config_dict(self._configuration, "", "")
         self.hs = create_homeserver(config)
         logging.getLogger().addHandler(self._log)
-        logging.getLogger("synapse_scim").setLevel(logging.INFO)
+        logging.getLogger("synapse_scim").setLevel(logging.DEBUG)
         self._runs = True
         try:
             with self._context():
@@ -135,6 +139,7 @@ class LocalHomeserver:
 
         Raises:
             UnexpectedErrors: It logged another error, or a Deferred failed and nobody looked.
+            Leaked: It logged what nobody may read in a log.
         """
         if not self._runs:
             return
@@ -145,11 +150,13 @@ class LocalHomeserver:
         unexpected = [text for text in errors if not any(re.search(pattern, text) for pattern in expected)]
         if unexpected:
             raise UnexpectedErrors("\n\n".join(["The homeserver logged errors:", *unexpected]))
+        check_log("\n".join(map(_FORMATTER.format, self.log_records)))
 
     async def register(
         self, localpart: str, *, admin: bool = False, password: str | None = None, display_name: str | None = None
     ) -> str:
         """Register an account, past all that guards registration, and return its user ID."""
+        keep_secret(password or "")
         if self.mas is not None:
             await self.mas.register(localpart, admin=admin, password=password, display_name=display_name)
             user_id = f"@{localpart}:{SERVER_NAME}"
@@ -174,7 +181,8 @@ class LocalHomeserver:
             _, token, _, _ = await self.hs.get_registration_handler().register_device(
                 user_id, device_id=None, initial_display_name=None
             )
-            return token
+        keep_secret(token)
+        return token
 
     def forget_introspections(self) -> None:
         """Let Synapse ask MAS about each token again, as it does after two minutes."""
@@ -274,12 +282,13 @@ class _Log(logging.Handler):
     """Keeps what is logged."""
 
     def __init__(self) -> None:
-        super().__init__(logging.INFO)
+        super().__init__(logging.DEBUG)
         self.records: list[logging.LogRecord] = []
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep a record."""
-        self.records.append(record)
+        if record.levelno >= logging.INFO or record.name.startswith("synapse_scim"):
+            self.records.append(record)
 
 
 class _ResolverThreads(ThreadPool):

@@ -40,6 +40,10 @@ class CertificateAuthority:
         path.write_bytes(_pem(key) + _pem(self._signed(x509.Name([]), key, names)))
         return path
 
+    def write_as_complement(self) -> None:
+        """Write its certificate and its key by the names that Complement gives them."""
+        self.path.rename(self.path.with_name("ca.crt")).with_name("ca.key").write_bytes(_pem(self._key))
+
     def _signed(
         self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, extension: x509.ExtensionType
     ) -> x509.Certificate:
@@ -144,3 +148,25 @@ def answer(
 def redirect(location: str, status: int = 302) -> Answer:
     """Return what answers that something is elsewhere."""
     return answer(b"elsewhere", "text/plain", status=status, location=location)
+
+
+class Held:
+    """Answers when it is told to."""
+
+    def __init__(self, then: Answer) -> None:
+        """Answer nothing yet.
+
+        Args:
+            then: What answers at last.
+        """
+        self.requests: list[Request] = []
+        self._then = then
+
+    def __call__(self, request: Request) -> None:
+        """Keep a request."""
+        self.requests.append(request)
+
+    def release(self) -> None:
+        """Answer what was asked so far."""
+        while self.requests:
+            self._then(self.requests.pop())

@@ -28,6 +28,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
 from tests.support.client import Response, ScimClient
+from tests.support.confidential import keep_secret
 from tests.support.mas_admin import AdminApi, Refused
 from tests.support.mas_contract import Contract, ContractBroken
 from tests.support.mas_state import Session, State, User
@@ -188,6 +189,7 @@ class AuthenticationService(Resource):
         device_id = device_id or secrets.token_hex(5).upper()
         session = Session(kind="compat-session", user_id=user.id, device_id=device_id, is_synapse_admin=is_admin)
         self.state.sessions[session.id] = session
+        keep_secret(session.token)
         await self._synapse("upsert_device", {"localpart": user.username, "device_id": device_id})
         return session
 
@@ -206,6 +208,7 @@ class AuthenticationService(Resource):
         config = module["config"]
         path = folder / "mas.secret"
         path.write_text(f"{CLIENT_SECRET}\n")
+        keep_secret(CLIENT_SECRET, HOMESERVER_SECRET)
         sso = config.get("sso", {})
         providers = dict.fromkeys(filter(None, [sso.get("idp_id"), *sso.get("domains", {}).values()]))
         mas = {
@@ -339,6 +342,7 @@ class AuthenticationService(Resource):
         if not self.admits_client:
             return HTTPStatus.FORBIDDEN, {"error": "invalid_scope"}
         token = f"mat_{secrets.token_hex(16)}"
+        keep_secret(token)
         self._tokens.add(token)
         self.tokens_issued += 1
         return HTTPStatus.OK, {

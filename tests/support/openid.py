@@ -13,12 +13,15 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 from joserfc import jwt
 from joserfc.jwk import ECKey
 from twisted.internet import reactor
+from twisted.internet.defer import maybeDeferred
+from twisted.internet.ssl import DefaultOpenSSLContextFactory
 from twisted.web.http import Request
 from twisted.web.resource import Resource
-from twisted.web.server import Site
+from twisted.web.server import NOT_DONE_YET, Site
 
 from tests.support.client import Response, ScimClient
 from tests.support.homeserver import LocalHomeserver
+from tests.support.https import Answer, CertificateAuthority
 
 PUBLIC = "https://matrix.example.org"
 """Where browsers find the homeserver; a reverse proxy passes on what they ask for."""
@@ -34,21 +37,48 @@ class OpenIdProvider(Resource):
     """An OpenID provider (OpenID Connect Core 1.0, authorization code flow; Discovery 1.0) that asks nobody anything.
 
     It knows people by a cookie of its own, `person`, which holds their subject.
+
+    Attributes:
+        issuer: Its name, and where it is.
+        requested: The paths of the requests so far.
+        answers: What answers otherwise than a provider should, by path.
     """
 
     isLeaf = True
 
-    def __init__(self) -> None:
-        """Listen on a port that is free."""
+    def __init__(self, authority: CertificateAuthority | None = None) -> None:
+        """Listen on a port that is free.
+
+        Args:
+            authority: Who certifies it; without one it speaks HTTP.
+        """
         Resource.__init__(self)
         self._key = ECKey.generate_key("P-256", auto_kid=True)
         self._codes: dict[str, tuple[str, str]] = {}
-        self._port = cast("Any", reactor).listenTCP(0, Site(self), interface="127.0.0.1")
-        self.issuer = f"http://127.0.0.1:{self._port.getHost().port}"
+        self.requested: list[str] = []
+        self.answers: dict[str, Answer] = {}
+        self._contexts = None
+        if authority is not None:
+            file = str(authority.certify(["127.0.0.1"]))
+            self._contexts = DefaultOpenSSLContextFactory(file, file)
+        self._listen(0)
+        self._number = self._port.getHost().port
+        self.issuer = f"{'http' if authority is None else 'https'}://127.0.0.1:{self._number}"
+
+    def _listen(self, port: int) -> None:
+        listener = cast("Any", reactor)
+        if self._contexts is None:
+            self._port = listener.listenTCP(port, Site(self), interface="127.0.0.1")
+        else:
+            self._port = listener.listenSSL(port, Site(self), self._contexts, interface="127.0.0.1")
 
     async def stop(self) -> None:
-        """Stop listening."""
-        await self._port.stopListening()
+        """Stop listening, unless it has stopped."""
+        await maybeDeferred(self._port.stopListening)
+
+    def start_again(self) -> None:
+        """Listen again, on the same port."""
+        self._listen(self._number)
 
     def configuration(self, *, registers: bool) -> dict[str, Any]:
         """Return what a homeserver's configuration says of this provider.
@@ -71,21 +101,31 @@ class OpenIdProvider(Resource):
         }
         return {"oidc_providers": [provider], "sso": {"client_whitelist": [CLIENT]}}
 
-    def render(self, request: Request) -> bytes:
+    def render(self, request: Request) -> bytes | int:
         """Answer a request."""
         # The homeserver keeps no connection, which would outlive the provider.
         request.setHeader(b"Connection", b"close")
-        endpoints: Mapping[bytes, Callable[[Request], Any]] = {
-            b"/.well-known/openid-configuration": self._discovery,
-            b"/jwks": lambda _: {"keys": [self._key.as_dict(private=False)]},
-            b"/authorize": self._authorize,
-            b"/token": self._token,
-        }
-        answer = endpoints[request.path](request)
+        # Whoever asks through a proxy names the whole URL.
+        path = urlsplit(request.path.decode()).path
+        self.requested.append(path)
+        if path in self.answers:
+            self.answers[path](request)
+            return NOT_DONE_YET
+        answer = self.endpoints()[path](request)
         request.setHeader(b"Content-Type", b"application/json")
         return json.dumps(answer).encode()
 
-    def _discovery(self, _: Request) -> dict[str, Any]:
+    def endpoints(self) -> Mapping[str, Callable[[Request], Any]]:
+        """Return what makes the JSON of each answer, by path."""
+        return {
+            "/.well-known/openid-configuration": lambda _: self.metadata(),
+            "/jwks": lambda _: {"keys": [self._key.as_dict(private=False)]},
+            "/authorize": self._authorize,
+            "/token": self._token,
+        }
+
+    def metadata(self) -> dict[str, Any]:
+        """Return what it says of itself."""
         return {
             "issuer": self.issuer,
             "authorization_endpoint": f"{self.issuer}/authorize",

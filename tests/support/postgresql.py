@@ -69,6 +69,7 @@ class PostgreSQL:
             self._stop_signal = signal.SIGINT if data else signal.SIGQUIT
             self._log = self._folder / "log"
             self._programs = self._reachable(_programs(embedded=embedded))
+            self._port = 0
             if not (self._data / "PG_VERSION").exists():
                 self._create_cluster()
             self._server = self._start()
@@ -115,6 +116,19 @@ class PostgreSQL:
         with self._folders:
             end_child(self._server, self._stop_signal)
 
+    def restart(self) -> None:
+        """Stop the server, whoever is connected, and start it again on the same port."""
+        self.suspend()
+        self.resume()
+
+    def suspend(self) -> None:
+        """Stop the server as its administrator does: connections are cut, data is kept."""
+        end_child(self._server, signal.SIGINT)
+
+    def resume(self) -> None:
+        """Start the server again after `suspend`, on the same port."""
+        self._server = self._start(self._port)
+
     def _own_folder(self, stack: ExitStack, parent: Path | None) -> Path:
         """Make a folder of the server's own, which is removed with the stack."""
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="postgresql-", dir=parent)))
@@ -151,10 +165,10 @@ class PostgreSQL:
         if finished.returncode:
             raise RuntimeError(f"initdb failed:\n{finished.stdout}")
 
-    def _start(self) -> subprocess.Popen[bytes]:
+    def _start(self, port: int | None = None) -> subprocess.Popen[bytes]:
         for _ in range(_START_ATTEMPTS):
             # Somebody else may take the port before the server does; then another one is tried.
-            self._port = free_port()
+            self._port = port or free_port()
             settings = [f"--{name}={value}" for name, value in {**_SETTINGS, "port": self._port}.items()]
             server = start_child(
                 [self._programs / "postgres", "-D", self._data, *settings],

@@ -19,6 +19,7 @@ import attrs
 import yaml
 
 from tests.support.child import end_child, free_port, start_child, tail
+from tests.support.confidential import check_log, keep_secret
 from tests.support.configuration import SHARED_SECRET, homeserver_configuration, http_listener, scim_module
 from tests.support.databases import Database, Databases, Engine
 
@@ -47,17 +48,26 @@ class Process(Protocol):
         """Send it a signal, and wait for its end."""
 
 
-Launch = Callable[[Path, Path], Process]
-"""Starts the homeserver whose `homeserver.yaml` is in a folder; what it prints goes to a file."""
+Launch = Callable[[Path, Path, str | None], Process]
+"""Starts the homeserver whose `homeserver.yaml` is in a folder, or a worker of that name; the output goes to a file."""
+
+
+def program(worker: str | None) -> list[str]:
+    """Return the module and the arguments that run the homeserver, or a worker of that name."""
+    if worker is None:
+        return ["synapse.app.homeserver", "--config-path", "homeserver.yaml"]
+    configuration = ["--config-path", "homeserver.yaml", "--config-path", f"{worker}.yaml"]
+    return ["synapse.app.generic_worker", *configuration]
 
 
 class Program:
-    """A homeserver started as `python -m synapse.app.homeserver`."""
+    """A homeserver started as `python -m synapse.app.homeserver`, or a worker."""
 
-    def __init__(self, folder: Path, output: Path) -> None:
+    def __init__(self, folder: Path, output: Path, worker: str | None = None) -> None:
         """Start it."""
+        module, *arguments = program(worker)
         self._child = start_child(
-            [sys.executable, "-m", "synapse.app.homeserver", "--config-path", "homeserver.yaml"],
+            [sys.executable, "-m", module, *arguments],
             folder=folder,
             output=output,
             # It sees the modules that the tests see.
@@ -88,22 +98,32 @@ class SpawnedHomeserver:
     Its methods block: in an asynchronous test the reactor stands still while it starts, and nothing needs it then.
     """
 
-    def __init__(self, configuration: Mapping[str, Any], database: Database, launch: Launch = Program) -> None:
+    def __init__(
+        self,
+        configuration: Mapping[str, Any],
+        database: Database,
+        launch: Launch = Program,
+        worker: str | None = None,
+    ) -> None:
         """Describe a homeserver that does not run yet.
 
         Args:
-            configuration: Synapse's configuration.
+            configuration: Synapse's configuration; a worker's own part of it.
             database: Its database and its files, removed by `remove`.
             launch: How its process is started.
+            worker: The worker's name, if it is one; `homeserver.yaml` is there already.
         """
-        self.ports: tuple[int, ...] = tuple(listener["port"] for listener in configuration["listeners"])
+        listeners = configuration["listeners" if worker is None else "worker_listeners"]
+        self.ports: tuple[int, ...] = tuple(listener["port"] for listener in listeners)
         """The port of each listener, in the order of the configuration."""
+        self.name = worker or "homeserver"
+        self._worker = worker
         self._database = database
         self._folder = database.folder
-        self._output = self._folder / "output"
+        self._output = self._folder / f"{self.name}.output"
         self._launch = launch
         self._process: Process | None = None
-        (self._folder / "homeserver.yaml").write_text(yaml.safe_dump(dict(configuration)))
+        (self._folder / f"{self.name}.yaml").write_text(yaml.safe_dump(dict(configuration)))
 
     @property
     def port(self) -> int:
@@ -133,7 +153,7 @@ class SpawnedHomeserver:
             RuntimeError: It did not; the text is what it printed and the end of its log.
         """
         self._output.unlink(missing_ok=True)
-        self._process = process = self._launch(self._folder, self._output)
+        self._process = process = self._launch(self._folder, self._output, self._worker)
         give_up = time.monotonic() + _SECONDS
         while process.poll() is None and time.monotonic() < give_up:
             try:
@@ -148,7 +168,7 @@ class SpawnedHomeserver:
     def run_until_exit(self) -> Exit:
         """Start it in the belief that it will refuse to run, and wait for its end."""
         self._output.unlink(missing_ok=True)
-        self._process = process = Program(self._folder, self._output)
+        self._process = process = Program(self._folder, self._output, self._worker)
         try:
             code = process.wait(_SECONDS)
         finally:
@@ -164,14 +184,20 @@ class SpawnedHomeserver:
         self._end(signal.SIGKILL)
 
     def remove(self) -> None:
-        """Kill it if it runs, and remove its files and its database."""
+        """Kill it if it runs, and remove its files and its database.
+
+        Raises:
+            Leaked: It logged what nobody may read in a log.
+        """
         if self._process is not None:
             self.kill()
+        log = self.log()
         self._database.drop()
+        check_log(log)
 
     def log(self) -> str:
-        """Return what it has logged so far, from INFO up."""
-        log = self._folder / "homeserver.log"
+        """Return what it has logged so far, from INFO up, and from DEBUG up what the module logged."""
+        log = self._folder / f"{self.name}.log"
         return log.read_text() if log.exists() else ""
 
     def wait_until_logged(self, text: str) -> None:
@@ -186,14 +212,15 @@ class SpawnedHomeserver:
                 raise TimeoutError(self.log())
             time.sleep(0.02)
 
-    def register_admin(self, localpart: str = "admin") -> str:
+    def register_admin(self, localpart: str = "admin", secret: str = SHARED_SECRET) -> str:
         """Register a server admin by the shared secret and return an access token of theirs."""
         url = f"{self.url}/_synapse/admin/v1/register"
         nonce = _json(url)["nonce"]
         fields = [nonce, localpart, "password", "admin"]
-        mac = hmac.new(SHARED_SECRET.encode(), "\0".join(fields).encode(), hashlib.sha1).hexdigest()
+        mac = hmac.new(secret.encode(), "\0".join(fields).encode(), hashlib.sha1).hexdigest()
         body = {"nonce": nonce, "username": localpart, "password": "password", "admin": True, "mac": mac}
         token: str = _json(url, json.dumps(body).encode())["access_token"]
+        keep_secret(token)
         return token
 
     def _end(self, number: signal.Signals) -> None:
@@ -229,7 +256,7 @@ async def spawn_homeserver(
     database = await databases.create(engine)
     configuration = homeserver_configuration(
         database,
-        log_config=_log_config(database.folder / "homeserver.log"),
+        log_config=log_configuration(database.folder / "homeserver.log"),
         module=module,
         config=config,
         listeners=[
@@ -239,13 +266,15 @@ async def spawn_homeserver(
     return SpawnedHomeserver(configuration, database, launch)
 
 
-def _log_config(path: Path) -> dict[str, Any]:
+def log_configuration(path: Path) -> dict[str, Any]:
+    """Return a logging configuration that writes to a file."""
     line = "%(asctime)s - %(name)s - %(lineno)d - %(levelname)s - %(request)s - %(message)s"
     return {
         "version": 1,
         "formatters": {"line": {"format": line}},
         "handlers": {"file": {"class": "logging.FileHandler", "formatter": "line", "filename": str(path)}},
         "root": {"level": "INFO", "handlers": ["file"]},
+        "loggers": {"synapse_scim": {"level": "DEBUG"}},
         "disable_existing_loggers": False,
     }
 

@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.child import end_child, start_child, tail
+from tests.support.process import program
 
 _SECONDS = 60
-_IMPORTED = ("synapse.app.homeserver", "synapse_scim.module", "tests.support.mortal")
+_IMPORTED = ("synapse.app.homeserver", "synapse.app.generic_worker", "synapse_scim.module", "tests.support.mortal")
 
 
 class Zygote:
@@ -42,12 +43,13 @@ class Zygote:
             environment={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, map(os.path.abspath, sys.path)))},
         )
 
-    def launch(self, folder: Path, output: Path) -> Forked:
+    def launch(self, folder: Path, output: Path, worker: str | None = None) -> Forked:
         """Start the homeserver whose `homeserver.yaml` is in a folder.
 
         Args:
             folder: Its working directory.
             output: The file to which it writes what it prints.
+            worker: Start this worker of it.
 
         Raises:
             RuntimeError: The process has not come up; the text is what it printed.
@@ -62,7 +64,7 @@ class Zygote:
                 if self._process.poll() is not None or time.monotonic() > give_up:
                     raise RuntimeError(f"The zygote did not start:\n{tail(self._output)}") from None
                 time.sleep(0.02)
-        connection.sendall(f"{folder}\0{output}\n".encode())
+        connection.sendall("\0".join([f"{folder}", f"{output}", *program(worker)]).encode() + b"\n")
         return Forked(connection)
 
     def stop(self) -> None:
@@ -113,7 +115,7 @@ def _serve(path: str) -> None:
 
     reactor = ProxiedReactor()
     installReactor(reactor)
-    synapse, *_ = map(import_module, _IMPORTED)
+    imported = {name: import_module(name) for name in _IMPORTED}
     gc.collect()
     gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
@@ -122,10 +124,11 @@ def _serve(path: str) -> None:
         listener.listen()
         while True:
             connection, _ = listener.accept()
-            folder, output = connection.makefile().readline().rstrip("\n").split("\0")
+            folder, output, module, *arguments = connection.makefile().readline().rstrip("\n").split("\0")
             if not os.fork():
                 listener.close()
-                _become_homeserver(Path(folder), Path(output), connection, reactor, synapse.main)
+                sys.argv = ["synapse", *arguments]
+                _become_homeserver(Path(folder), Path(output), connection, reactor, imported[module].main)
             connection.close()
 
 
@@ -150,7 +153,6 @@ def _become_homeserver(
         from twisted.internet.epollreactor import EPollReactor  # noqa: PLC0415
 
         reactor._install_real_reactor(EPollReactor())
-        sys.argv = ["synapse", "--config-path", "homeserver.yaml"]
         main()
     except BaseException:  # noqa: BLE001 - whatever it is, it goes where this process prints
         traceback.print_exc()

@@ -44,6 +44,7 @@ def test_an_empty_configuration_gives_the_defaults() -> None:
         8 * 1024,
     )
     assert config.cursor_secret_path is None
+    assert config.trace is None
     assert config.profile_fields == {}
     assert (config.inactive.deactivate_after, config.inactive.end_sessions) == (timedelta(days=30), False)
     assert (config.deleted.deactivate_after, config.deleted.erase) == (timedelta(0), False)
@@ -149,6 +150,30 @@ def test_single_sign_on_providers_by_domain(sso: dict[str, Any], providers: dict
     assert parsed(sso=sso).sso.providers == providers
 
 
+ISSUED: dict[str, Any] = {
+    "issuer": "https://idp.example",
+    "jwks_path": "keys.json",
+    "audience": "scim",
+    "algorithms": ["RS256"],
+    "allowed_clients": ["hr"],
+}
+INTROSPECTED: dict[str, Any] = {"issuer": "https://iam.example", "client_id": "iam", "client_secret_path": "iam.secret"}
+
+
+@pytest.mark.parametrize("name", ["okta", "hr@idp.example", "iam@iam.example", "@admin:example.org", None])
+def test_whoever_may_call_can_be_traced(name: str | None) -> None:
+    """Clients, issuers' clients and server administrators, by the names that logs give them."""
+    assert parsed(trace=name, clients=[OKTA], jwt=[ISSUED], introspection=[INTROSPECTED]).trace == name
+
+
+@pytest.mark.parametrize("name", ["octa", "Okta", "hr", "okta@idp.example", "@admin:example.org"])
+def test_a_trace_of_nobody_is_refused(name: str) -> None:
+    """A name with a typo would trace nothing, and nobody would see why."""
+    with pytest.raises(ConfigurationError, match="must be the name of a client") as refused:
+        parsed(trace=name, admin_tokens=False, clients=[OKTA], jwt=[ISSUED], introspection=[INTROSPECTED])
+    assert refused.value.path == ("trace",)
+
+
 def test_a_client_needs_a_name_and_a_token() -> None:
     """Everything else has a default; what it sees and adopts is what the settings for all say."""
     (client,) = parsed(clients=[OKTA]).clients
@@ -215,7 +240,7 @@ WRONG: list[tuple[dict[Any, Any], tuple[str, ...], str]] = [
     ({"visibilty": SECRET}, ("visibilty",), "did you mean 'visibility'?"),
     ({"zzzz": SECRET}, ("zzzz",), "known here are admin_tokens, adopt, "),
     ({5: SECRET}, ("5",), "not a setting"),
-    ({"trace": {"client": SECRET}}, ("trace",), "not a setting that this version knows"),
+    ({"tracing": {"client": SECRET}}, ("tracing",), "not a setting that this version knows"),
     ({"threepids": {"mail": SECRET}}, ("threepids", "mail"), "did you mean 'email'?"),
     ({"sso": {"provider": SECRET}}, ("sso", "provider"), "known here are domains, idp_id"),
     ({"limits": {"page_sise": SECRET}}, ("limits", "page_sise"), "did you mean 'page_size'?"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import perf_counter
 from typing import Any
 
 import pytest
@@ -193,6 +194,15 @@ def test_bulk_operations_have_the_dialect_of_their_method() -> None:
 def test_what_is_no_bulk_request_is_left_alone(sent: Any) -> None:
     """The library says what is wrong with it."""
     assert bulk(sent) == sent
+
+
+def test_a_path_of_nothing_but_brackets_is_read_at_once() -> None:
+    """The time that a path takes grows with its length alone: with the square of it, this would take a minute."""
+    path = "[" * 250_000
+    began = perf_counter()
+
+    assert patched({"op": "replace", "path": path, "value": "x"}) == [{"op": "replace", "path": path, "value": "x"}]
+    assert perf_counter() - began < 10
 
 
 USERS = st.fixed_dictionaries(

@@ -18,6 +18,7 @@ ANSWERS: dict[type[accounts.AccountError], tuple[int, str | None]] = {
     accounts.InvalidPassword: (400, "invalidValue"),
     accounts.AccountChangeRefused: (403, None),
     accounts.AccountProtected: (403, None),
+    accounts.SearchTooLong: (400, "tooMany"),
     accounts.AccountChanged: (412, None),
     accounts.GuardRefused: (429, None),
     accounts.Unavailable: (503, None),

@@ -138,7 +138,13 @@ class Scim(ScimClient):
     async def create(self, user_name: str, **attributes: Any) -> dict[str, Any]:
         """Make a User, and return it."""
         user: dict[str, Any] = assert_scim(await self.post("/Users", new_user(user_name, **attributes)), 201)
-        return user
+        if self._settle is None:
+            return user
+        # What MAS tells Synapse later may count as a change, though nothing is different.
+        settled = await self.read(user["id"])
+        assert without_meta(settled) == without_meta(user)
+        assert settled["meta"]["version"] == user["meta"]["version"]
+        return settled
 
     async def read(self, user_id: str) -> dict[str, Any]:
         """Return a User."""

@@ -75,6 +75,7 @@ ENDPOINTS: Mapping[str, tuple[Endpoint, ...]] = {
         Endpoint("PATCH", "/Me", TITLE),
         Endpoint("DELETE", "/Me", success=204),
     ),
+    "audit": (Endpoint("GET", "/AuditEvents"),),
     "nothing": (Endpoint("GET", "/Groups", success=404),),
     "wrong method": (Endpoint("PUT", "/Users", {}, success=405),),
 }
@@ -167,8 +168,8 @@ async def expired_token(admin: Admin) -> Headers:
 
 UNKNOWN = {"all": 401}
 FORBIDDEN = {"all": 403}
-CLIENT = {"adopt": 403, "me": 404, "change me": 404}
-"""What a client's token does not open: accounts that SCIM did not make, and an account of its own, which it has not."""
+CLIENT = {"adopt": 403, "me": 404, "change me": 404, "audit": 403}
+"""What a client's token does not open: accounts that SCIM did not make, an account of its own, and the audit."""
 
 NOBODY = {
     "nothing at all": Row(sent({"Authorization": None}), UNKNOWN),

@@ -177,6 +177,23 @@ async def test_passwords_are_announced_only_where_synapse_keeps_them(scim: Scim,
     assert replaced["meta"] == ann["meta"]
 
 
+@pytest.mark.homeserver(config={"password_config": {"enabled": False}})
+async def test_canaille_can_read_what_is_announced(scim: Scim) -> None:
+    """It refuses what RFC 7643 did not know, and needs each attribute of the core schema (canaille/scim/casting.py)."""
+    canaille = {"User-Agent": "python-httpx/0.28.1"}
+
+    for path in ("/ServiceProviderConfig", "/Schemas", f"/Schemas/{USER}", f"/Schemas/{ENTERPRISE}"):
+        told = assert_scim(await scim.get(path, headers=canaille), 200)
+        others = assert_scim(await scim.get(path), 200)
+        if path == "/ServiceProviderConfig":
+            assert told == {name: value for name, value in others.items() if name != "pagination"} != others
+        else:
+            pairs = zip(told.get("Resources", [told]), others.get("Resources", [others]), strict=True)
+            for for_canaille, for_others in pairs:
+                more = [item["name"] for item in for_canaille["attributes"] if item not in for_others["attributes"]]
+                assert sorted(more) == (["groups", "password"] if for_others["id"] == USER else [])
+
+
 async def test_discovery_has_no_filter(admin: Admin) -> None:
     """A filter on a discovery endpoint is 403 (RFC 7644 §4)."""
     for path in ("/ServiceProviderConfig", "/ResourceTypes", "/Schemas", "/Schemas/" + USER):

@@ -125,7 +125,21 @@ async def test_addresses_that_were_taken_meanwhile_are_not_stolen(life: Life) ->
     assert back["active"] is True
     assert await life.synapse.threepids(ANN) == {("msisdn", "4930123456")}
     assert await life.synapse.threepids(bob["id"]) == {("email", "ann@corp.example"), ("email", OWN_EMAIL)}
-    assert any("returns without" in record.getMessage() for record in life.admin.homeserver.log_records)
+    assert any('"give_back"' in record.getMessage() for record in life.admin.homeserver.log_records)
+
+
+async def test_changes_while_somebody_is_away_do_not_bar_the_way_back(life: Life) -> None:
+    """Whose address was taken returns without it, also if SCIM changed something else in the meantime."""
+    await life.join()
+    await life.scim.patched(ANN, OFF)
+    await life.pass_time(31)
+    await life.scim.create("bob", emails=[{"value": "ann@corp.example"}])
+    await life.scim.patched(ANN, {"op": "replace", "path": "title", "value": "Dr"})
+
+    back = await life.scim.patched(ANN, ON)
+
+    assert (back["active"], back["title"]) == (True, "Dr")
+    assert await life.synapse.threepids(ANN) == {("email", OWN_EMAIL), ("msisdn", "4930123456")}
 
 
 async def test_deleting(life: Life) -> None:

@@ -11,6 +11,7 @@ from twisted.web.http import Request
 from synapse_scim.application import build
 from synapse_scim.config import Config
 from synapse_scim.homeserver.gateway import SynapseAccounts
+from synapse_scim.store.photo_orders import Order
 from tests.support.https import HttpsServer, answer
 from tests.web.clients import Admin, Scim, Synapse, assert_error, new_user, until, url_of, without_meta
 from tests.web.photos import data_url, image
@@ -339,3 +340,14 @@ async def test_profile_fields_of_several_values(admin: Admin) -> None:
     profile = (await admin.synapse.request("GET", f"/_matrix/client/v3/profile/{ann['id']}")).json
 
     assert (profile["org.corp.role"], profile["org.corp.email"]) == ("boss", "ann@corp.example")
+
+
+async def test_each_photo_is_fetched_by_one_process(admin: Admin) -> None:
+    """Of two processes that see the same order at the same time, the one that comes second leaves it to the first."""
+    await execute(admin, "INSERT INTO synapse_scim_photos VALUES ('@ann:example.org', 'https://127.0.0.1:1/', 1, 0)")
+    photos = build(Config(), admin.homeserver.hs).store.photos
+
+    with admin.homeserver._context():
+        await photos._fetch_all([Order(user_id="@ann:example.org", source="https://127.0.0.1:1/", attempts=0)])
+
+    assert await orders(admin) == [("@ann:example.org", 1)]

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from scim2_models import SearchRequest
+from scim2_models import SearchRequest, TooManyException
 from twisted.internet.defer import Deferred
 
 from synapse_scim.application import build
@@ -18,6 +18,7 @@ from synapse_scim.mapping.identifiers import fold
 from synapse_scim.store.rights import Rights
 from synapse_scim.store.search import Page
 from synapse_scim.store.sql import Sql
+from synapse_scim.store.users import UserStorage
 from synapse_scim.subject import Subject
 from tests.support.homeserver import LocalHomeserver, StartHomeserver
 from tests.web.clients import Admin, assert_scim, url_of
@@ -227,3 +228,22 @@ async def test_scans_leave_the_homeserver_threads(admin: Admin) -> None:
         assert (await search('userName eq "ann"')).total == 1
         assert not third.called
     assert (await third).total == 2
+
+
+async def test_a_search_that_takes_too_long_is_ended(admin: Admin) -> None:
+    """It is 400 `tooMany` (RFC 7644 §3.4.2.2); whoever looks somebody up is not concerned, and the database goes on."""
+    await people(admin, range(9))
+    hs = admin.homeserver.hs
+    application = build(Config(), hs, database=HomeserverDatabase(hs, fold, scan_limit_s=0))
+    await application.maintenance.start()
+    store = application.store
+    users = UserStorage(store, Rights(subject=Subject(name="okta"), protected=(), users=store.users))
+    long = " or ".join(f'userName co "{number}"' for number in range(200))
+
+    for request in ({"filter": long}, {"filter": long, "cursor": ""}):
+        search = SearchRequest[Any].model_validate(request)
+        with pytest.raises(TooManyException, match="was ended after 0 seconds"):
+            await users.search([*application.provider.resource_types], search)
+    lookup = SearchRequest[Any].model_validate({"filter": 'userName eq "person1"'})
+    assert (await users.search([*application.provider.resource_types], lookup)).total == 1
+    assert len(await admin.scim.users(filter=long)) == 9

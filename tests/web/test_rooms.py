@@ -157,6 +157,8 @@ async def test_rooms_that_are_not_the_persons_any_more(house: House) -> None:
     assert [await house.membership(room_id) for room_id in (kicked, banned, empty)] == ["leave", "ban", "leave"]
     reasons = " ".join(house.said("could not be brought back"))
     assert all(word in reasons for word in ("was removed", "was banned", "Nobody on this server"))
+    (event,) = (await house.admin.scim.get("/AuditEvents", params={"client": "synapse-scim"})).json["Resources"]
+    assert (event["operation"], event["account"], event["attributes"]) == ("give_back", ANN, ["rooms"])
 
 
 @pytest.mark.homeserver(

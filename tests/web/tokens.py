@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.client import Response
+from tests.support.confidential import keep_secret
 from tests.support.configuration import scim_module
 from tests.support.homeserver import LocalHomeserver, StartHomeserver
-from tests.web.clients import STABLE, Admin, Scim, assert_error
+from tests.web.clients import STABLE, Admin, Scim, assert_error, assert_scim
 
 BEARER = 'Bearer realm="SCIM"'
 BOTH = 'Bearer realm="SCIM", Basic realm="SCIM"'
@@ -19,7 +20,9 @@ BOTH = 'Bearer realm="SCIM", Basic realm="SCIM"'
 
 def token_of(name: str) -> str:
     """Return the token of a client that `client` configures."""
-    return f"scim_{name}_".ljust(48, "x")
+    token = f"scim_{name}_".ljust(48, "x")
+    keep_secret(token)
+    return token
 
 
 def client(name: str, **settings: Any) -> dict[str, Any]:
@@ -48,6 +51,21 @@ def assert_unauthenticated(response: Response, naming: str = "", challenge: str 
     assert response.headers["www-authenticate"] == challenge
 
 
+async def assert_opens(homeserver: LocalHomeserver, token: str) -> None:
+    """Check that a token is good for reading."""
+    assert_scim(await scim_of(homeserver, token).get("/Users"), 200)
+
+
+async def assert_unknown(homeserver: LocalHomeserver, token: str, naming: str = "") -> None:
+    """Check that a token is good for nothing."""
+    assert_unauthenticated(await scim_of(homeserver, token).get("/Users"), naming)
+
+
+async def trusting(start_homeserver: StartHomeserver, *issuers: dict[str, Any], **settings: Any) -> Admin:
+    """Start a homeserver that trusts the signatures of some issuers."""
+    return await Admin.of(await start_homeserver(module=scim_module({"jwt": list(issuers), **settings})))
+
+
 async def started(start_homeserver: StartHomeserver, *clients: dict[str, Any]) -> Admin:
     """Start a homeserver that knows some clients."""
     return await Admin.of(await start_homeserver(module=scim_module({"clients": list(clients)})))
@@ -55,6 +73,7 @@ async def started(start_homeserver: StartHomeserver, *clients: dict[str, Any]) -
 
 def write(path: Path, token: str) -> Path:
     """Write a token into a file that only the homeserver can read, and return the file."""
+    keep_secret(token)
     path.touch(0o600)
     path.write_text(f"{token}\n")
     return path

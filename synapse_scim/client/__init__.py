@@ -1,0 +1,1 @@
+"""A SCIM client for administrators, which the commands use: it sees and may do what its token may."""
