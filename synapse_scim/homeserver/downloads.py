@@ -11,7 +11,7 @@ from twisted.internet.error import ConnectError, ConnectingCancelledError, Conne
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.python.reflect import fullyQualifiedName
-from twisted.web.client import ResponseDone, ResponseFailed
+from twisted.web.client import RequestTransmissionFailed, ResponseDone, ResponseFailed
 from twisted.web.http import PotentialDataLoss
 from twisted.web.iweb import UNKNOWN_LENGTH
 
@@ -21,7 +21,14 @@ if TYPE_CHECKING:
 
 _TOO_LATE = (DeferredTimeoutError, CancelledError, ConnectingCancelledError)
 
-DOWNLOAD_ERRORS = (*_TOO_LATE, ConnectError, ConnectionClosed, DNSLookupError, ResponseFailed)
+DOWNLOAD_ERRORS = (
+    *_TOO_LATE,
+    ConnectError,
+    ConnectionClosed,
+    DNSLookupError,
+    RequestTransmissionFailed,
+    ResponseFailed,
+)
 """What Twisted raises where another server does not answer, or not to the end."""
 
 

@@ -9,32 +9,26 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from http import HTTPStatus
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, quote_plus, urlencode
 
 import attrs
-from synapse.http.client import QuieterFileBodyProducer
-from synapse.logging.context import make_deferred_yieldable, run_in_background
-from synapse.util.async_helpers import Linearizer, timeout_deferred
-from twisted.web.client import RequestTransmissionFailed
-from twisted.web.http_headers import Headers
+from synapse.util.async_helpers import Linearizer
 
 from synapse_scim.accounts import Unavailable
 from synapse_scim.config import ConfigurationError, Mas
-from synapse_scim.homeserver.downloads import DOWNLOAD_ERRORS, read_body, reason
 from synapse_scim.homeserver.settings import mas_endpoint
+from synapse_scim.homeserver.web import HomeserverWebClient
+from synapse_scim.web import WebUnavailable, json_object
 
 if TYPE_CHECKING:
     from synapse.server import HomeServer
-    from twisted.web.iweb import IResponse
 
 logger = logging.getLogger(__name__)
 
 SCOPE = "urn:mas:admin"
 
-_MAX_SIZE = 1024 * 1024
 _PAGE_SIZE = 100
 _EARLY_S = 30.0
 """How long before its end a token is not used any more."""
@@ -78,12 +72,8 @@ class MasApi:
         Raises:
             ConfigurationError: The client's secret cannot be read.
         """
-        # The agent below Synapse's client, with its proxy: the client logs URLs, and takes bodies of any size.
-        client = hs.get_proxied_http_client()
-        self._agent = client.agent
-        self._user_agent = client.user_agent.decode("ascii")
+        self._web = HomeserverWebClient(hs, deadline_s=settings.timeout / timedelta(seconds=1))
         self._clock = hs.get_clock()
-        self._timeout_s = settings.timeout / timedelta(seconds=1)
         self._root = f"{(settings.endpoint or mas_endpoint(hs)).rstrip('/')}/api/admin/v1/"
         self._token_url = f"{mas_endpoint(hs)}/oauth2/token"
         # RFC 6749 §2.3.1: both are encoded before they become user name and password.
@@ -105,14 +95,18 @@ class MasApi:
         """
         return await self._call("GET", path + (f"?{urlencode(query)}" if query else ""), None)
 
-    async def post(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        """Do something, and return what it gives.
+    async def post(self, path: str, body: Mapping[str, Any] | None = None) -> None:
+        """Do something.
 
         Raises:
             MasRefusal: The service refuses.
             Unavailable: It does not answer as it should; nobody knows whether it did it.
         """
-        return await self._call("POST", path, body)
+        answer = await self._call("POST", path, body)
+        with as_expected():
+            # Either there is nothing to say, or what was done is said to whom.
+            if answer is not None and not isinstance(answer["data"]["id"], str):
+                raise TypeError
 
     async def delete(self, path: str) -> None:
         """Remove something. It need not be there.
@@ -121,7 +115,8 @@ class MasApi:
             Unavailable: The service does not answer as it should.
         """
         try:
-            await self._call("DELETE", path, None)
+            if await self._call("DELETE", path, None) is not None:
+                raise _unavailable("it does not say that something was removed")
         except MasRefusal as refusal:
             if refusal.status != HTTPStatus.NOT_FOUND:
                 raise
@@ -196,46 +191,16 @@ class MasApi:
 
     async def _exchange(self, method: str, url: str, headers: Mapping[str, str], content: bytes | None) -> _Answer:
         """Send a request and return the whole answer, if it is one of the service's."""
-        asking = timeout_deferred(
-            deferred=run_in_background(self._send, method, url, headers, content),
-            timeout=self._timeout_s,
-            clock=self._clock,
-        )
         try:
-            status, body = await make_deferred_yieldable(asking)
-        except (*DOWNLOAD_ERRORS, RequestTransmissionFailed) as error:
-            raise _unavailable(reason(error)) from error
-        if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS:
+            status, body = await self._web.exchange(method, url, headers, content)
+            if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS:
+                raise _unavailable(f"it answers {status}")
+            value = None if status == HTTPStatus.NO_CONTENT else json_object(body)
+        except WebUnavailable as error:
+            raise _unavailable(str(error)) from error
+        if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
             raise _unavailable(f"it answers {status}")
-        if status == HTTPStatus.NO_CONTENT:
-            return _Answer(status=status, value=None)
-        try:
-            value = json.loads(body)
-        except ValueError:
-            value = None
-        if not isinstance(value, dict) or HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
-            raise _unavailable(f"what answers {status} is not its admin API")
         return _Answer(status=status, value=value)
-
-    async def _send(
-        self, method: str, url: str, headers: Mapping[str, str], content: bytes | None
-    ) -> tuple[int, bytes]:
-        response: IResponse = await make_deferred_yieldable(
-            self._agent.request(
-                method.encode("ascii"),
-                url.encode("ascii"),
-                Headers(
-                    {
-                        "User-Agent": [self._user_agent],
-                        "Accept": ["application/json"],
-                        **{name: [value] for name, value in headers.items()},
-                    }
-                ),
-                None if content is None else QuieterFileBodyProducer(BytesIO(content)),  # type: ignore[no-untyped-call]
-            )
-        )
-        too_large = _unavailable(f"it answers with more than {_MAX_SIZE} bytes")
-        return response.code, await make_deferred_yieldable(read_body(response, _MAX_SIZE, too_large))
 
 
 def segment(text: str) -> str:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_Headers = dict[bytes, list[bytes]]
+
 MAX_SIZE = 256 * 1024
 """How large an answer may be, in bytes."""
 
@@ -80,18 +82,41 @@ class HomeserverWebClient:
         result: T = await make_deferred_yieldable(running.observe())
         return result
 
-    async def _request(self, method: bytes, url: str, headers: dict[bytes, list[bytes]], body: bytes | None) -> bytes:
+    async def exchange(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None
+    ) -> tuple[int, bytes]:
+        """Return the status and the body of the answer to a request, whatever it is.
+
+        Raises:
+            WebUnavailable: There is no answer, or a large one.
+        """
+        given = {name.encode("ascii"): [value.encode("ascii")] for name, value in headers.items()}
+        return await self._in_time(self._whole, method.encode("ascii"), url, given, body)
+
+    async def _request(self, method: bytes, url: str, headers: _Headers, body: bytes | None) -> bytes:
+        return await self._in_time(self._content, method, url, headers, body)
+
+    async def _in_time(self, ask: Callable[..., Awaitable[T]], *arguments: Any) -> T:
         asking = timeout_deferred(
-            deferred=run_in_background(self._exchange, method, url, headers, body),
-            timeout=self._deadline_s,
-            clock=self._clock,
+            deferred=run_in_background(ask, *arguments), timeout=self._deadline_s, clock=self._clock
         )
         try:
             return await make_deferred_yieldable(asking)
         except DOWNLOAD_ERRORS as error:
             raise WebUnavailable(f"it does not answer: {reason(error)}") from error
 
-    async def _exchange(self, method: bytes, url: str, headers: dict[bytes, list[bytes]], body: bytes | None) -> bytes:
+    async def _content(self, method: bytes, url: str, headers: _Headers, body: bytes | None) -> bytes:
+        response = await self._answer(method, url, headers, body)
+        if response.code != HTTPStatus.OK:
+            hang_up(response)
+            raise WebUnavailable(f"it answers {response.code}", is_missing=response.code == HTTPStatus.NOT_FOUND)
+        return await _body_of(response)
+
+    async def _whole(self, method: bytes, url: str, headers: _Headers, body: bytes | None) -> tuple[int, bytes]:
+        response = await self._answer(method, url, headers, body)
+        return response.code, await _body_of(response)
+
+    async def _answer(self, method: bytes, url: str, headers: _Headers, body: bytes | None) -> IResponse:
         response: IResponse = await make_deferred_yieldable(
             self._agent.request(
                 method,
@@ -100,8 +125,9 @@ class HomeserverWebClient:
                 None if body is None else QuieterFileBodyProducer(BytesIO(body)),  # type: ignore[no-untyped-call]
             )
         )
-        if response.code != HTTPStatus.OK:
-            hang_up(response)
-            raise WebUnavailable(f"it answers {response.code}", is_missing=response.code == HTTPStatus.NOT_FOUND)
-        too_large = WebUnavailable(f"it answers with more than {MAX_SIZE} bytes")
-        return await make_deferred_yieldable(read_body(response, MAX_SIZE, too_large))
+        return response
+
+
+async def _body_of(response: IResponse) -> bytes:
+    too_large = WebUnavailable(f"it answers with more than {MAX_SIZE} bytes")
+    return await make_deferred_yieldable(read_body(response, MAX_SIZE, too_large))

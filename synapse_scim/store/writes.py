@@ -165,12 +165,12 @@ class Writer(WriteTransactions):
             SetLocked(locked=True),
         )
         elsewhere: tuple[FinalChange, ...] = tuple(map(Elsewhere, self.gateway.elsewhere(changes)))
-        # Pushers first: what becomes of the account elsewhere would have Synapse log the addresses of those of e-mail.
-        final: tuple[FinalChange, ...] = (
-            *((RemovePushers(),) if departure.deactivate_at or elsewhere else ()),
-            *elsewhere,
-            *((EndSessions(),) if departure.deactivate_at else (*handed_over, Deactivate(erase=departure.erase))),
+        last: tuple[FinalChange, ...] = (
+            (EndSessions(),) if departure.deactivate_at else (*handed_over, Deactivate(erase=departure.erase))
         )
+        # Pushers first: what becomes of the account elsewhere would have Synapse log the addresses of those of e-mail.
+        pushers = (RemovePushers(),) if departure.deactivate_at or elsewhere else ()
+        final: tuple[FinalChange, ...] = (*pushers, *elsewhere, *last)
         async with self._recovering(account.user_id):
             await self._transaction("delete", self._begin_deletion, account, departure, domain, changes, final, events)
         audit.log(*events)

@@ -87,6 +87,10 @@ ITEMS: Mapping[str, Mapping[str, Any]] = {
 """An entry of each list of settings, with as little as it can have."""
 
 
+SECTIONS: dict[str, dict[str, Any]] = {"mas": {"client_id": "scim", "client_secret_path": "mas.secret"}}
+"""The groups of settings that cannot be empty, with as little as they can have."""
+
+
 def test_page_names_the_announced_attributes() -> None:
     """docs/attributes.md names exactly the attributes of `/Schemas`, each once."""
     assert sorted(documented_attributes()) == sorted(announced_attributes())
@@ -107,7 +111,11 @@ def test_page_tells_the_default(setting: str, default: str) -> None:
     for key in reversed(within.split(".")):
         value = {key: value}
 
-    if not listed:
+    section, _, _ = setting.partition(".")
+    if section in SECTIONS:
+        least = {section: SECTIONS[section]}
+        assert ScimModule.parse_config({section: SECTIONS[section] | value[section]}) == ScimModule.parse_config(least)
+    elif not listed:
         assert ScimModule.parse_config(value) == Config()
     else:
         least = ITEMS[listed]

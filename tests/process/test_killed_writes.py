@@ -134,7 +134,7 @@ class World:
             self.mas.homeserver_url = lambda: self.homeserver.url
             token = (await self.mas.session(await self.mas.register("admin"), is_admin=True)).token
         self.scim = Scim(self.homeserver.url, token, STABLE, settle=self.mas.do_jobs if self.mas else None)
-        self.synapse = Synapse(self.homeserver.url, token, self.mas)
+        self.synapse = Synapse(self.homeserver.url, token, mas=self.mas)
         await self._until_clean()
         await self.synapse.change(HEIR, password=PASSWORDS[0])
         self.heir_token = await self.synapse.token(HEIR, PASSWORDS[0])

@@ -100,6 +100,35 @@ async def test_delegated_authentication_is_refused(start_homeserver: StartHomese
 
 
 @pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (None, "cannot be read: No such file"),
+        (b"\n", "names an empty file"),
+        (b"\xff", "cannot be read: it is no text"),
+    ],
+)
+async def test_unusable_secret_for_mas_is_refused(
+    content: bytes | None, problem: str, tmp_path: Path, start_homeserver: StartHomeserver
+) -> None:
+    """Without the client's secret nothing can be asked of MAS."""
+    path = tmp_path / "mas.secret"
+    if content is not None:
+        path.write_bytes(content)
+    mas = {"client_id": "01ADM1NC11ENT0000000000000", "client_secret_path": str(path)}
+
+    with pytest.raises(ConfigError, match=f"'mas.client_secret_path' {problem}"):
+        await start_homeserver(config=DELEGATED, module=scim_module({"mas": mas}))
+
+
+async def test_mas_without_delegation_is_refused(tmp_path: Path, start_homeserver: StartHomeserver) -> None:
+    """Accounts that are Synapse's are not to be looked for elsewhere."""
+    mas = {"client_id": "01ADM1NC11ENT0000000000000", "client_secret_path": str(tmp_path / "mas.secret")}
+
+    with pytest.raises(ConfigError, match="'mas' is given, but this homeserver has no 'matrix_authentication_service'"):
+        await start_homeserver(module=scim_module({"mas": mas}))
+
+
+@pytest.mark.parametrize(
     ("field", "path", "problem"),
     [
         ("m.tz", "timezon", "does not name an attribute of a User"),

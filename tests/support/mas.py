@@ -77,6 +77,17 @@ class _Trouble:
     pattern: re.Pattern[str]
     disturbance: Disturbance
     times: int
+    after: int
+
+    def strikes(self, name: str) -> bool:
+        """Tell whether a request is disturbed, and count it."""
+        if not self.pattern.fullmatch(name):
+            return False
+        if self.after:
+            self.after -= 1
+            return False
+        self.times -= 1
+        return self.times >= 0
 
 
 class AuthenticationService(Resource):
@@ -133,9 +144,16 @@ class AuthenticationService(Resource):
 
     # -- What tests do with it ------------------------------------------------
 
-    def disturb(self, pattern: str, disturbance: Disturbance, times: int = 1000) -> None:
-        """Let something go wrong with requests, such as `POST users`, that match a regular expression as a whole."""
-        self._troubles.append(_Trouble(re.compile(pattern), disturbance, times))
+    def disturb(self, pattern: str, disturbance: Disturbance, *, times: int = 1000, after: int = 0) -> None:
+        """Let something go wrong with requests.
+
+        Args:
+            pattern: A regular expression of the whole of such requests as `POST users`.
+            disturbance: What goes wrong.
+            times: With how many of them.
+            after: How many of them go well before.
+        """
+        self._troubles.append(_Trouble(re.compile(pattern), disturbance, times, after))
 
     def calm(self) -> None:
         """Let nothing go wrong any more."""
@@ -282,9 +300,8 @@ class AuthenticationService(Resource):
         name = f"{method} {path.removeprefix(_ADMIN_API)}"
         if path.startswith(_ADMIN_API):
             self.requested.append(name)
-        trouble = next((t for t in self._troubles if t.times and t.pattern.fullmatch(name)), None)
+        trouble = next((trouble for trouble in self._troubles if trouble.strikes(name)), None)
         if trouble is not None:
-            trouble.times -= 1
             match trouble.disturbance:
                 case Disturbance.silent:
                     return

@@ -177,15 +177,18 @@ class Scim(ScimClient):
 class Synapse(ScimClient):
     """What an administrator sees and does past SCIM, through Synapse's own APIs and, where there is one, MAS."""
 
-    def __init__(self, base_url: str, token: str | None, mas: AuthenticationService | None = None) -> None:
+    def __init__(
+        self, base_url: str, token: str | None, prefix: str = "", *, mas: AuthenticationService | None = None
+    ) -> None:
         """Call as an administrator.
 
         Args:
             base_url: The address of Synapse.
             token: The access token.
+            prefix: What every path begins with.
             mas: To whom accounts belong, if that is not Synapse; it is where people log in.
         """
-        super().__init__(base_url, token, "")
+        super().__init__(base_url, token, prefix)
         self._mas = mas
         self._logins = self if mas is None else ScimClient(mas.url, None, "")
 
@@ -234,7 +237,7 @@ class Admin:
         self.homeserver = homeserver
         self.token = token
         self.scim = Scim(homeserver.url, token, STABLE, settle=homeserver.mas.do_jobs if homeserver.mas else None)
-        self.synapse = Synapse(homeserver.url, token, homeserver.mas)
+        self.synapse = Synapse(homeserver.url, token, mas=homeserver.mas)
 
     @classmethod
     async def of(cls, homeserver: LocalHomeserver) -> Self:

@@ -1,0 +1,260 @@
+"""Users of Matrix Authentication Service, and what they have there."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from typing import Any
+
+import attrs
+
+from synapse_scim.accounts import (
+    Account,
+    AccountChangeRefused,
+    AccountProtected,
+    ExternalId,
+    ExternalIdTaken,
+    InvalidPassword,
+    Threepid,
+    ThreepidTaken,
+)
+from synapse_scim.homeserver.mas_api import MasApi, MasRefusal, as_expected, segment
+from synapse_scim.steps import (
+    AddExternalId,
+    AddThreepid,
+    DatabaseChange,
+    RemoveExternalId,
+    RemoveThreepid,
+    SetLocked,
+)
+
+logger = logging.getLogger(__name__)
+
+_SESSIONS: tuple[tuple[str, str, str], ...] = (
+    ("user-sessions", "filter[user]", "finish"),
+    ("oauth2-sessions", "filter[user]", "finish"),
+    ("compat-sessions", "filter[user]", "finish"),
+    ("personal-sessions", "filter[actor_user]", "revoke"),
+)
+"""The kinds of sessions: by which filter those of a user are found, and what ends one."""
+
+
+@attrs.frozen(kw_only=True)
+class MasUser:
+    """A user of the service.
+
+    Attributes:
+        mas_id: What the service calls the user.
+        is_admin: Whether the user may ask for the rights of an administrator.
+        is_locked: Whether the user is locked there.
+        is_deactivated: Whether the user is deactivated there; Synapse may not know yet.
+    """
+
+    mas_id: str
+    is_admin: bool
+    is_locked: bool
+    is_deactivated: bool
+
+
+@attrs.frozen(kw_only=True)
+class MasUsers:
+    """Reads and changes users.
+
+    Attributes:
+        api: The service.
+        upstream_providers: What the service calls the providers of single sign-on, by Synapse's names.
+        to_email: Returns the canonical form of an e-mail address, or raises `ValueError`.
+    """
+
+    api: MasApi
+    upstream_providers: Mapping[str, str]
+    to_email: Callable[[str], str]
+
+    async def find(self, user_id: str) -> MasUser | None:
+        """Return the user of an account, if the service knows it."""
+        localpart = user_id[1:].partition(":")[0]
+        try:
+            answer = await self.api.get(f"users/by-username/{segment(localpart)}")
+        except MasRefusal as refusal:
+            if refusal.status == HTTPStatus.NOT_FOUND:
+                return None
+            raise
+        with as_expected():
+            attributes = answer["data"]["attributes"]
+            return MasUser(
+                mas_id=str(answer["data"]["id"]),
+                is_admin=bool(attributes["admin"]),
+                is_locked=attributes["locked_at"] is not None,
+                is_deactivated=attributes["deactivated_at"] is not None,
+            )
+
+    async def known(self, user_id: str) -> MasUser:
+        """Return the user of an account.
+
+        Raises:
+            AccountChangeRefused: The service does not know it.
+        """
+        user = await self.find(user_id)
+        if user is None:
+            raise AccountChangeRefused(
+                f"Matrix Authentication Service, to which accounts belong, does not know {user_id}"
+            )
+        return user
+
+    async def act(self, user_id: str, action: str) -> None:
+        """Do to a user what needs no more words."""
+        await self.api.post(f"users/{(await self.known(user_id)).mas_id}/{action}")
+
+    async def present(self, account: Account) -> Account:
+        """Return an account with what the service has of it.
+
+        Raises:
+            AccountProtected: The user may administer the service.
+        """
+        user = await self.known(account.user_id)
+        if user.is_admin:
+            raise AccountProtected(f"The account {account.user_id} may administer Matrix Authentication Service")
+        mine = {"filter[user]": user.mas_id}
+        emails = await self.api.all("user-emails", mine)
+        links = await self.api.all("upstream-oauth-links", mine) if self.upstream_providers else []
+        names = {provider_id: name for name, provider_id in self.upstream_providers.items()}
+        with as_expected():
+            threepids = {Threepid("email", self._canonical(email["attributes"]["email"])) for email in emails}
+            found = [(link["attributes"]["provider_id"], link["attributes"]["subject"]) for link in links]
+        subjects = {ExternalId(names[provider_id], subject) for provider_id, subject in found if provider_id in names}
+        # Adoption loses nothing that Synapse knows from before.
+        kept = {
+            external_id
+            for external_id in account.external_ids
+            if account.record is None or external_id.auth_provider not in self.upstream_providers
+        }
+        return attrs.evolve(
+            account,
+            threepids=frozenset(threepids.union(t for t in account.threepids if t.medium != "email")),
+            external_ids=frozenset(subjects | kept),
+            locked=user.is_locked,
+            deactivated=account.deactivated or user.is_deactivated,
+        )
+
+    def hears_of(self, change: DatabaseChange) -> bool:
+        """Tell whether the service has what a change is about."""
+        match change:
+            case AddThreepid(threepid) | RemoveThreepid(threepid):
+                return threepid.medium == "email"
+            case AddExternalId(external_id) | RemoveExternalId(external_id):
+                return external_id.auth_provider in self.upstream_providers
+            case _:
+                return True
+
+    async def change(self, user_id: str, change: DatabaseChange) -> None:
+        """Make a change. Repeating it does no harm.
+
+        Raises:
+            ThreepidTaken: Another user has the address.
+            ExternalIdTaken: Another user has the subject.
+            InvalidPassword: The password is too weak.
+            AccountChangeRefused: The service can do no such thing.
+        """
+        mas_id = (await self.known(user_id)).mas_id
+        match change:
+            case AddThreepid(threepid):
+                await self._add_email(mas_id, threepid)
+            case RemoveThreepid(threepid):
+                await self._empty("user-emails", {"filter[user]": mas_id, "filter[email]": threepid.address})
+            case AddExternalId(external_id):
+                await self._add_link(mas_id, external_id)
+            case RemoveExternalId(external_id):
+                await self._empty("upstream-oauth-links", {"filter[user]": mas_id, **self._link_filter(external_id)})
+            case SetLocked(locked):
+                await self.api.post(f"users/{mas_id}/{'lock' if locked else 'unlock'}")
+            case _:
+                await self._set_password(mas_id, change.password)
+
+    async def bar(self, user_id: str) -> None:
+        """Let nobody be a user, and leave the user nothing that somebody else may want."""
+        user = await self.find(user_id)
+        if user is not None:
+            await self.api.post(f"users/{user.mas_id}/lock")
+            await self._empty("user-emails", {"filter[user]": user.mas_id})
+            await self._empty("upstream-oauth-links", {"filter[user]": user.mas_id})
+            await self._set_password(user.mas_id, None)
+
+    async def end_sessions(self, user_id: str) -> None:
+        """End all sessions of a user, of every kind."""
+        mas_id = (await self.known(user_id)).mas_id
+        for kind, of_user, end in _SESSIONS:
+            for session in await self.api.all(kind, {of_user: mas_id, "filter[status]": "active"}):
+                try:
+                    await self.api.post(f"{kind}/{_id_of(session)}/{end}")
+                except MasRefusal as refusal:
+                    # Somebody else has ended it.
+                    logger.info("A session of %s is not ended: %s", user_id, refusal)
+
+    async def _set_password(self, mas_id: str, password: str | None) -> None:
+        """Set a password; to remove one, set one that nobody knows."""
+        body: dict[str, Any] = {"password": password}
+        if password is None:
+            body = {"password": secrets.token_urlsafe(32), "skip_password_check": True}
+        try:
+            await self.api.post(f"users/{mas_id}/set-password", body)
+        except MasRefusal as refusal:
+            if refusal.status == HTTPStatus.BAD_REQUEST:
+                raise InvalidPassword("'password' is too weak for Matrix Authentication Service") from refusal
+            # Where there are no passwords, there is none to remove.
+            if password is not None:
+                raise AccountChangeRefused(
+                    "'password' cannot be set: Matrix Authentication Service keeps no passwords"
+                ) from refusal
+
+    async def _add_email(self, mas_id: str, threepid: Threepid) -> None:
+        try:
+            await self.api.post("user-emails", {"user_id": mas_id, "email": threepid.address})
+        except MasRefusal as refusal:
+            if refusal.status != HTTPStatus.CONFLICT:
+                raise AccountChangeRefused(
+                    "Matrix Authentication Service refuses one of the e-mail addresses ('emails.value')"
+                ) from refusal
+            if not await self.api.all("user-emails", {"filter[user]": mas_id, "filter[email]": threepid.address}):
+                raise ThreepidTaken("Another account has one of the e-mail addresses ('emails.value')") from None
+
+    async def _add_link(self, mas_id: str, external_id: ExternalId) -> None:
+        link = {
+            "user_id": mas_id,
+            "provider_id": self.upstream_providers[external_id.auth_provider],
+            "subject": external_id.subject,
+        }
+        try:
+            await self.api.post("upstream-oauth-links", link)
+        except MasRefusal as refusal:
+            if refusal.status != HTTPStatus.CONFLICT:
+                raise AccountChangeRefused(
+                    "Matrix Authentication Service does not know the upstream provider ('mas.upstream_providers')"
+                ) from refusal
+            mine = {"filter[user]": mas_id, **self._link_filter(external_id)}
+            if not await self.api.all("upstream-oauth-links", mine):
+                raise ExternalIdTaken(
+                    "The single sign-on identity of this 'externalId' opens another account"
+                ) from None
+
+    def _link_filter(self, external_id: ExternalId) -> dict[str, str]:
+        provider_id = self.upstream_providers[external_id.auth_provider]
+        return {"filter[provider]": provider_id, "filter[subject]": external_id.subject}
+
+    def _canonical(self, address: str) -> str:
+        try:
+            return self.to_email(address)
+        except ValueError:
+            # Synapse would not take it from anybody but the service.
+            return address
+
+    async def _empty(self, path: str, query: Mapping[str, str]) -> None:
+        """Remove everything that a path lists."""
+        for resource in await self.api.all(path, query):
+            await self.api.delete(f"{path}/{_id_of(resource)}")
+
+
+def _id_of(resource: Mapping[str, Any]) -> str:
+    with as_expected():
+        return str(resource["id"])
