@@ -15,6 +15,7 @@ from synapse_scim.module import ScimModule
 HASTY = "tests.support.hasty.HastyScimModule"
 SHIFTED = "tests.support.hasty.ShiftedScimModule"
 
+
 class HastyScimModule(ScimModule):
     """SCIM whose minutes are short."""
 
