@@ -39,6 +39,10 @@ database together: the median of several turns, which the three ways take one af
 and, but for filters and totals, less than the admin API. The bare work is one SQL statement and its JSON, or
 `register_user` and the same identifiers, or the change of the profile alone, behind the same authentication
 (`benchmarks/floor.py`). Latencies, throughput and transactions are those of SCIM.
+
+Synapse looks up without regard to case whether a name is free, which reads the whole table of accounts for each
+registration, whoever makes it. The last row is a creation with the index that `allow_synapse_indexes` adds: on
+PostgreSQL it costs the same then however many accounts there are; on SQLite, Synapse's user directory goes on scanning.
 """
 
 _HELD = f"""\

@@ -15,7 +15,7 @@ from tests.support.client import ScimClient
 from tests.support.configuration import http_listener
 from tests.support.homeserver import LocalHomeserver, StartHomeserver
 
-SECRET = "replication"
+SECRET = "between-the-processes"
 SETTINGS = {
     "kind": "http",
     "app_id": "app",

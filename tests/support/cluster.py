@@ -90,7 +90,7 @@ async def spawn_cluster(
     replication = {name: free_port() for name in ("main", *workers)}
     shared = {
         "redis": {"enabled": True, "host": "127.0.0.1", "port": redis.port},
-        "worker_replication_secret": "replication",
+        "worker_replication_secret": "between-the-processes",
         "instance_map": {name: {"host": "127.0.0.1", "port": port} for name, port in replication.items()},
     }
     main = await spawn_homeserver(

@@ -38,7 +38,9 @@ def keep_request_secret(headers: Mapping[str, str | None], body: bytes | None) -
         keep_secret(_token_of(credential))
     if body:
         personal = [match[1] or match[0] for match in _PERSONAL.finditer(body)]
-        found = [*_PASSWORD.findall(body), *personal, body[:_START]]
+        # A body that is no object may be a single word of SCIM's.
+        start = [body[:_START]] if body.lstrip().startswith((b"{", b"[")) else []
+        found = [*_PASSWORD.findall(body), *personal, *start]
         keep_secret(*(text.decode("utf-8", errors="replace") for text in found))
 
 
