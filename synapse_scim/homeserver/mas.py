@@ -20,9 +20,7 @@ from synapse.util.duration import Duration
 
 from synapse_scim.accounts import (
     Account,
-    ExternalIdTaken,
     InvalidUserId,
-    ThreepidTaken,
     Unavailable,
     UserIdTaken,
     UserNameTaken,
@@ -36,7 +34,6 @@ from synapse_scim.homeserver.mas_users import MasUsers
 from synapse_scim.steps import (
     DatabaseChange,
     Deactivate,
-    Elsewhere,
     EndSessions,
     FinalChange,
     Reactivate,
@@ -125,8 +122,10 @@ class MasAccounts(SynapseAccounts):
             # One that was given up may be Synapse's already, and not the service's.
             await self._api.post("users", user if former is None else {**user, "skip_homeserver_check": True})
         except MasRefusal as refusal:
-            if refusal.status != HTTPStatus.CONFLICT:
+            if refusal.status == HTTPStatus.BAD_REQUEST:
                 raise InvalidUserId(f"'userName' gives the user ID {user_id}, which cannot be") from refusal
+            if refusal.status != HTTPStatus.CONFLICT:
+                raise
             if former is None:
                 raise UserNameTaken(f"Matrix Authentication Service does not give away the name {localpart}") from None
             await self._take_over(user_id, former, registration.birthmark)
@@ -176,11 +175,6 @@ class MasAccounts(SynapseAccounts):
     async def finish(self, user_id: str, change: FinalChange) -> tuple[str, ...]:
         """Make a change that nothing undoes."""
         match change:
-            case Elsewhere(step):
-                try:
-                    return await super().finish(user_id, change)
-                except (ThreepidTaken, ExternalIdTaken) as error:
-                    logger.warning("%s cannot have back what it lost: %s: %s", user_id, type(step).__name__, error)
             case EndSessions():
                 await self._users.end_sessions(user_id)
                 return await super().finish(user_id, change)

@@ -104,9 +104,8 @@ class MasApi:
         """
         answer = await self._call("POST", path, body)
         with as_expected():
-            # Either there is nothing to say, or what was done is said to whom.
-            if answer is not None and not isinstance(answer["data"]["id"], str):
-                raise TypeError
+            # Either there is nothing to say, or it is said to what it was done.
+            _ = answer and answer["data"]["id"]
 
     async def delete(self, path: str) -> None:
         """Remove something. It need not be there.
@@ -146,7 +145,9 @@ class MasApi:
             logger.warning("%s %s: %s", method, path.partition("?")[0], error)
             raise
         if answer.status >= HTTPStatus.BAD_REQUEST:
-            raise MasRefusal(answer.status)
+            refusal = MasRefusal(answer.status)
+            logger.info("%s %s: %s", method, path.partition("?")[0], refusal)
+            raise refusal
         return answer.value
 
     async def _authorized(self, method: str, path: str, body: Mapping[str, Any] | None) -> _Answer:

@@ -78,9 +78,9 @@ class MasUsers:
         try:
             answer = await self.api.get(f"users/by-username/{segment(localpart)}")
         except MasRefusal as refusal:
-            if refusal.status == HTTPStatus.NOT_FOUND:
-                return None
-            raise
+            if refusal.status != HTTPStatus.NOT_FOUND:
+                raise
+            return None
         with as_expected():
             attributes = answer["data"]["attributes"]
             return MasUser(
@@ -202,6 +202,8 @@ class MasUsers:
         except MasRefusal as refusal:
             if refusal.status == HTTPStatus.BAD_REQUEST:
                 raise InvalidPassword("'password' is too weak for Matrix Authentication Service") from refusal
+            if refusal.status != HTTPStatus.FORBIDDEN:
+                raise
             # Where there are no passwords, there is none to remove.
             if password is not None:
                 raise AccountChangeRefused(
@@ -212,10 +214,12 @@ class MasUsers:
         try:
             await self.api.post("user-emails", {"user_id": mas_id, "email": threepid.address})
         except MasRefusal as refusal:
-            if refusal.status != HTTPStatus.CONFLICT:
+            if refusal.status == HTTPStatus.BAD_REQUEST:
                 raise AccountChangeRefused(
                     "Matrix Authentication Service refuses one of the e-mail addresses ('emails.value')"
                 ) from refusal
+            if refusal.status != HTTPStatus.CONFLICT:
+                raise
             if not await self.api.all("user-emails", {"filter[user]": mas_id, "filter[email]": threepid.address}):
                 raise ThreepidTaken("Another account has one of the e-mail addresses ('emails.value')") from None
 
@@ -228,10 +232,12 @@ class MasUsers:
         try:
             await self.api.post("upstream-oauth-links", link)
         except MasRefusal as refusal:
-            if refusal.status != HTTPStatus.CONFLICT:
+            if refusal.status == HTTPStatus.NOT_FOUND:
                 raise AccountChangeRefused(
                     "Matrix Authentication Service does not know the upstream provider ('mas.upstream_providers')"
                 ) from refusal
+            if refusal.status != HTTPStatus.CONFLICT:
+                raise
             mine = {"filter[user]": mas_id, **self._link_filter(external_id)}
             if not await self.api.all("upstream-oauth-links", mine):
                 raise ExternalIdTaken(

@@ -57,7 +57,10 @@ class Disturbance(Enum):
     empty = "200 and no body"
     other = "200 and JSON of another form"
     endless = "200 and more than anybody wants"
+    moved = "301 to somewhere else"
     unauthorized = "401, whatever the token"
+    unknown = "404, and nothing is done"
+    odd = "418, and nothing is done"
 
 
 _ANSWERS: Mapping[Disturbance, tuple[int, str, bytes]] = {
@@ -68,6 +71,9 @@ _ANSWERS: Mapping[Disturbance, tuple[int, str, bytes]] = {
     Disturbance.empty: (200, "application/json", b""),
     Disturbance.other: (200, "application/json", b'{"data": [{}]}'),
     Disturbance.endless: (200, "application/json", b" " * 2 * 1024 * 1024 + b"{}"),
+    Disturbance.moved: (301, "application/json", b'{"data": {"id": "elsewhere"}}'),
+    Disturbance.unknown: (404, "application/json", b'{"errors": [{"title": "Not found"}]}'),
+    Disturbance.odd: (418, "application/json", b'{"errors": [{"title": "Not today"}]}'),
     Disturbance.unauthorized: (401, "application/json", b'{"errors": [{"title": "Access token expired"}]}'),
 }
 

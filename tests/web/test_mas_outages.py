@@ -40,9 +40,11 @@ def logged(admin: Admin) -> str:
     ("operation", "disturbance"),
     [
         *(("POST users", disturbance) for disturbance in Disturbance),
+        ("POST user-emails", Disturbance.odd),
         ("POST user-emails", Disturbance.failing),
         ("POST user-emails", Disturbance.lost),
         ("POST users/.*/set-password", Disturbance.other),
+        ("POST users/.*/set-password", Disturbance.odd),
         ("POST users/.*/set-password", Disturbance.lost),
     ],
 )
@@ -130,7 +132,7 @@ async def test_a_deletion_is_finished_later(disturbance: Disturbance, mas: Authe
     assert mas.known(ANN).deactivated_at is not None
 
 
-@pytest.mark.parametrize("disturbance", [Disturbance.failing, Disturbance.silent, Disturbance.proxy])
+@pytest.mark.parametrize("disturbance", [Disturbance.failing, Disturbance.silent, Disturbance.proxy, Disturbance.odd])
 async def test_nothing_begins_while_mas_is_away(
     disturbance: Disturbance, mas: AuthenticationService, admin: Admin
 ) -> None:
