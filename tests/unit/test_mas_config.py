@@ -10,7 +10,7 @@ import pytest
 from synapse_scim.config import Config, ConfigurationError, Mas, parse
 from synapse_scim.homeserver import settings
 
-CLIENT = {"client_id": "01ADM1NC11ENT0000000000000", "client_secret_path": "mas.secret"}
+CLIENT: dict[str, Any] = {"client_id": "01ADM1NC11ENT0000000000000", "client_secret_path": "mas.secret"}
 PROVIDER = "01PR0V1DER0000000000000000"
 
 
@@ -32,7 +32,7 @@ def test_what_is_not_said_has_a_default() -> None:
 
 def test_everything_can_be_said() -> None:
     """Durations are written as everywhere; each provider of `sso` has a name at MAS."""
-    mas = {
+    mas: dict[str, Any] = {
         **CLIENT,
         "endpoint": "http://mas.internal:8081/base",
         "upstream_providers": {"oidc-corp": PROVIDER},
