@@ -28,7 +28,7 @@ from tests.web.clients import (
 # Two instances of the module in one process share their queue. Those of several processes share the database alone: see
 # tests/process for those.
 pytestmark = [
-    pytest.mark.usefixtures("owner", "engine"),
+    pytest.mark.usefixtures("engine"),
     pytest.mark.homeserver(
         config={"modules": [scim_module({"unstable_prefix": False}), scim_module({"stable_prefix": False})]}
     ),
@@ -113,6 +113,7 @@ def statuses(answers: list[Response]) -> Counter[int]:
     ],
     ids=["userName", "userName of any case", "emails", "externalId"],
 )
+@pytest.mark.usefixtures("owner")
 async def test_one_of_those_who_create_wins(race: Race, people: list[dict[str, Any]]) -> None:
     """What is unique goes to one of those who want it at the same time; the others get 409, and leave nothing."""
     answers = await race.run(*(creating(**person) for person in people))
@@ -221,6 +222,7 @@ async def test_a_deleted_user_is_deleted_once(race: Race) -> None:
         assert (await race.synapse.account(user_id))["deactivated"] is True
 
 
+@pytest.mark.usefixtures("owner")
 async def test_a_deleted_person_comes_back_once(race: Race) -> None:
     """Of those who create a deleted person again, one gets the same account back; the others get 409."""
     await race.scim.create("ann", externalId="7")
