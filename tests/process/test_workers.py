@@ -121,6 +121,8 @@ async def test_the_guard_counts_for_all(trio: Trio) -> None:
 
 async def test_pages_go_from_process_to_process(trio: Trio) -> None:
     """A cursor that one process gave is taken by another one; together the pages have everybody, once."""
+    for number in range(9):
+        await trio.scim["w1"].create(f"listed{number}")
     everybody = sorted(await trio.scim["homeserver"].names(count=1000))
     found: list[str] = []
     cursor, turn = "", 0
