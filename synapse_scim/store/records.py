@@ -161,13 +161,6 @@ class Records:
         txn.execute("DELETE FROM synapse_scim_values WHERE user_id = ?", (user_id,))
 
     @staticmethod
-    def given_up(txn: Transaction, user_id: str) -> str | None:
-        """Return the birthmark of an account whose registration was given up."""
-        txn.execute("SELECT displayname FROM synapse_scim_users WHERE user_id = ? AND state = 'given_up'", (user_id,))
-        row = txn.fetchone()
-        return row[0] if row else None
-
-    @staticmethod
     def forget_given_up(txn: Transaction, now: datetime) -> None:
         """Drop what `give_up` left where somebody else has that user ID, or nobody has had it for a day."""
         txn.execute(

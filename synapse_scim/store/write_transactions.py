@@ -37,12 +37,13 @@ class WriteTransactions:
         """Reserve what an account shall have, and record it. Returns `None` if an earlier write was left behind."""
         if journal.read(txn, user_id) is not None:
             return None
-        if (former := self.records.given_up(txn, user_id)) is not None:
+        txn.execute("SELECT state, displayname FROM synapse_scim_users WHERE user_id = ?", (user_id,))
+        if row := txn.fetchone():
+            state, birthmark = row
+            if state != "given_up":
+                raise UserIdTaken(f"{user_id} was taken a moment ago")
             self.records.restore(txn, user_id, None, buried=False)
-            entry = attrs.evolve(entry, former_birthmark=former)
-        txn.execute("SELECT 1 FROM synapse_scim_users WHERE user_id = ?", (user_id,))
-        if txn.fetchone():
-            raise UserIdTaken(f"{user_id} was taken a moment ago")
+            entry = attrs.evolve(entry, former_birthmark=birthmark)
         self.records.insert(txn, user_id, "pending", plan.record)
         self._apply(txn, user_id, plan.database_changes)
         journal.write(txn, user_id, entry, ts_ms(plan.record.modified))

@@ -20,8 +20,9 @@ from synapse_scim.steps import (
     SetPassword,
 )
 from tests.support.homeserver import LocalHomeserver
-from tests.support.mas import PROVIDER_IDS, AuthenticationService, Disturbance
+from tests.support.mas import PROVIDER_IDS, AuthenticationService
 from tests.support.mas_state import Session
+from tests.support.mas_troubles import Disturbance
 
 pytestmark = [pytest.mark.usefixtures("mas"), pytest.mark.homeserver(module_config={"sso": {"idp_id": "oidc-corp"}})]
 

@@ -12,7 +12,6 @@ import secrets
 from base64 import b64decode
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
-from enum import Enum
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, cast
@@ -32,6 +31,7 @@ from tests.support.confidential import keep_secret
 from tests.support.mas_admin import AdminApi, Refused
 from tests.support.mas_contract import Contract, ContractBroken
 from tests.support.mas_state import Session, State, User
+from tests.support.mas_troubles import ANSWERS, Disturbance, Trouble
 
 CLIENT_ID, CLIENT_SECRET = "01ADM1NC11ENT0000000000000", "client: secret%"
 HOMESERVER_SECRET = "shared-by-both"
@@ -42,58 +42,6 @@ _ADMIN_API = "/api/admin/v1/"
 _API_SCOPES = "urn:matrix:client:api:* urn:matrix:org.matrix.msc2967.client:api:*"
 _ADMIN_SCOPE = "urn:synapse:admin:*"
 _LOGIN = re.compile(r"/_matrix/client/(r0|v3)/login")
-
-
-class Disturbance(Enum):
-    """What goes wrong with a request."""
-
-    unreachable = "the connection ends, and nothing is done"
-    lost = "it is done, and the connection ends before the answer"
-    silent = "nothing is done or answered"
-    failing = "500, and nothing is done"
-    busy = "503 with a body of text, and nothing is done"
-    proxy = "502 and HTML, of a proxy"
-    page = "200 and HTML, of whoever else listens there"
-    empty = "200 and no body"
-    other = "200 and JSON of another form"
-    endless = "200 and more than anybody wants"
-    moved = "301 to somewhere else"
-    unauthorized = "401, whatever the token"
-    unknown = "404, and nothing is done"
-    odd = "418, and nothing is done"
-
-
-_ANSWERS: Mapping[Disturbance, tuple[int, str, bytes]] = {
-    Disturbance.failing: (500, "application/json", b'{"errors": [{"title": "Internal error"}]}'),
-    Disturbance.busy: (503, "text/plain", b"busy"),
-    Disturbance.proxy: (502, "text/html", b"<h1>Bad Gateway</h1>"),
-    Disturbance.page: (200, "text/html", b"<h1>It works!</h1>"),
-    Disturbance.empty: (200, "application/json", b""),
-    Disturbance.other: (200, "application/json", b'{"data": [{}]}'),
-    Disturbance.endless: (200, "application/json", b" " * 2 * 1024 * 1024 + b"{}"),
-    Disturbance.moved: (301, "application/json", b'{"data": {"id": "elsewhere"}}'),
-    Disturbance.unknown: (404, "application/json", b'{"errors": [{"title": "Not found"}]}'),
-    Disturbance.odd: (418, "application/json", b'{"errors": [{"title": "Not today"}]}'),
-    Disturbance.unauthorized: (401, "application/json", b'{"errors": [{"title": "Access token expired"}]}'),
-}
-
-
-@attrs.define
-class _Trouble:
-    pattern: re.Pattern[str]
-    disturbance: Disturbance
-    times: int
-    after: int
-
-    def strikes(self, name: str) -> bool:
-        """Tell whether a request is disturbed, and count it."""
-        if not self.pattern.fullmatch(name):
-            return False
-        if self.after:
-            self.after -= 1
-            return False
-        self.times -= 1
-        return self.times >= 0
 
 
 class AuthenticationService(Resource):
@@ -129,7 +77,7 @@ class AuthenticationService(Resource):
         self._server_name = server_name
         self._contract = Contract()
         self._tokens: set[str] = set()
-        self._troubles: list[_Trouble] = []
+        self._troubles: list[Trouble] = []
         self._jobs: deque[Callable[[], Awaitable[None]]] = deque()
         self._is_held = self._works = self._has_stopped = False
         self._waiting: list[Deferred[None]] = []
@@ -159,7 +107,7 @@ class AuthenticationService(Resource):
             times: With how many of them.
             after: How many of them go well before.
         """
-        self._troubles.append(_Trouble(re.compile(pattern), disturbance, times, after))
+        self._troubles.append(Trouble(re.compile(pattern), disturbance, times, after))
 
     def calm(self) -> None:
         """Let nothing go wrong any more."""
@@ -319,7 +267,7 @@ class AuthenticationService(Resource):
                     request.loseConnection()
                     return
                 case disturbance:
-                    _write(request, *_ANSWERS[disturbance])
+                    _write(request, *ANSWERS[disturbance])
                     return
         status, body = await self._respond(request, method, path)
         content = b"" if body is None else json.dumps(body).encode()

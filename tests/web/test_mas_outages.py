@@ -12,7 +12,8 @@ from synapse_scim.module import ScimModule
 from synapse_scim.steps import Deactivate
 from tests.support.client import Response
 from tests.support.homeserver import LocalHomeserver
-from tests.support.mas import CLIENT_SECRET, AuthenticationService, Disturbance
+from tests.support.mas import CLIENT_SECRET, AuthenticationService
+from tests.support.mas_troubles import Disturbance
 from tests.web.clients import Admin, assert_error, assert_scim, new_user, url_of, without_meta
 from tests.web.life import OFF
 
