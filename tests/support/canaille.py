@@ -148,6 +148,8 @@ class Canaille:
 
     def close(self) -> None:
         """End it."""
+        # Its server keeps a worker, which would go on for ever.
+        os.killpg(self._server.pid, signal.SIGKILL)
         end_child(self._server, signal.SIGKILL)
 
     def _execute(self, command: Sequence[str | Path]) -> str:
