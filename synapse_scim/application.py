@@ -134,7 +134,10 @@ def build(
     )
     records = Records(users=users, values=SearchValues(model))
     offboarding = Offboarding(
-        gateway=accounts, records=records, guard=OffboardingGuard(settings=config.guard), inactive=config.inactive
+        gateway=accounts,
+        records=records,
+        guard=OffboardingGuard(settings=config.guard, database=database),
+        inactive=config.inactive,
     )
     writer = Writer(database=database, gateway=accounts, reader=reader, records=records, offboarding=offboarding)
     leavers = Leavers(

@@ -65,6 +65,13 @@ class Database(Protocol):
         It may run several times, when the database asks for that: it must have no other effects.
         """
 
+    def see_committed(self, txn: Transaction) -> None:
+        """Let each statement of a transaction see what others have committed before it; call it before the first.
+
+        For whoever counts what others do. Without it, of those who change the same row at the same time all but one
+        fail, and are tried again only a few times.
+        """
+
     def scanning(self) -> AbstractAsyncContextManager[None]:
         """Take a turn at reading every account, which takes long: only so many have one at a time."""
 

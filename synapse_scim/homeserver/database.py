@@ -148,6 +148,11 @@ class HomeserverDatabase:
         if not self.is_postgresql:
             connection.commit()
 
+    def see_committed(self, txn: Transaction) -> None:
+        """Lower PostgreSQL's level of isolation. SQLite has one writer at a time."""
+        if self.is_postgresql:
+            txn.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+
     def scanning(self) -> AbstractAsyncContextManager[None]:
         """Take a turn at reading every account. The homeserver's other work needs threads and connections as well."""
         return self._scans.queue("")

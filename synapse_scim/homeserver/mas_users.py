@@ -194,9 +194,8 @@ class MasUsers:
 
     async def _set_password(self, mas_id: str, password: str | None) -> None:
         """Set a password; to remove one, set one that nobody knows."""
-        body: dict[str, Any] = {"password": password}
-        if password is None:
-            body = {"password": secrets.token_urlsafe(32), "skip_password_check": True}
+        nobodys = secrets.token_urlsafe(32) if password is None else None
+        body = {"password": nobodys or password, "skip_password_check": nobodys is not None}
         try:
             await self.api.post(f"users/{mas_id}/set-password", body)
         except MasRefusal as refusal:

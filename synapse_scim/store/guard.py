@@ -10,13 +10,13 @@ import attrs
 
 from synapse_scim.accounts import GuardRefused
 from synapse_scim.config import Guard
-from synapse_scim.database import Transaction
+from synapse_scim.database import Database, Transaction
 from synapse_scim.store.accounts import ts_ms
 
 logger = logging.getLogger(__name__)
 
 _COUNTER = ""
-"""The row, of no account, that every change touches: the database then sees two writers who do not see each other."""
+"""The row, of no account, that every change touches: whoever counts waits for those who count already."""
 
 
 @attrs.define(kw_only=True)
@@ -25,13 +25,15 @@ class OffboardingGuard:
 
     Attributes:
         settings: How many may go.
+        database: Where they are counted.
     """
 
     settings: Guard
+    database: Database
     _warned_ts_ms: int | None = attrs.field(default=None, init=False)
 
     def admit(self, txn: Transaction, user_id: str, now: datetime) -> None:
-        """Count an account that is about to be locked or deleted.
+        """Count an account that is about to be locked or deleted, before anything else in its transaction.
 
         Raises:
             GuardRefused: Too many went before it, and no administrator let it pass.
@@ -41,6 +43,7 @@ class OffboardingGuard:
             return
         now_ms = ts_ms(now)
         window_ms = ts_ms(now) - ts_ms(now - guard.window)
+        self.database.see_committed(txn)
         txn.execute(
             "INSERT INTO synapse_scim_guard (user_id, left_ts, allowed) VALUES (?, 0, 0)"
             " ON CONFLICT (user_id) DO UPDATE SET left_ts = synapse_scim_guard.left_ts + 1",
