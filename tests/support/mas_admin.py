@@ -13,9 +13,6 @@ from tests.support.mas_state import Email, Link, Session, State, Thing, User, no
 ROOT = "/api/admin/v1"
 
 _USERNAME = re.compile(r"[a-z0-9=\-./+][a-z0-9=_\-./+]{0,254}")
-_COMPLEXITY = 6
-"""How many different characters a password needs."""
-
 Synapse = Callable[[str, Mapping[str, Any]], Awaitable[Response]]
 Schedule = Callable[[Callable[[], Awaitable[None]]], None]
 Result = tuple[int, Any]
@@ -39,6 +36,7 @@ class AdminApi:
 
     Attributes:
         has_passwords: Whether people log in with passwords.
+        complexity: How many different characters a password needs.
         refused_emails: What it does not take for addresses.
     """
 
@@ -52,6 +50,7 @@ class AdminApi:
             schedule: Does a job later.
         """
         self.has_passwords = True
+        self.complexity = 6
         self.refused_emails: set[str] = set()
         self.server_name = server_name
         self._state = state
@@ -153,7 +152,7 @@ class AdminApi:
     def _set_password(self, user: User, body: Any) -> Result:
         if not self.has_passwords:
             raise Refused(HTTPStatus.FORBIDDEN, "Password auth is disabled")
-        if not body.get("skip_password_check") and len(set(body["password"])) < _COMPLEXITY:
+        if not body.get("skip_password_check") and len(set(body["password"])) < self.complexity:
             raise Refused(HTTPStatus.BAD_REQUEST, "Password is too weak")
         user.password = body["password"]
         return HTTPStatus.NO_CONTENT, None
