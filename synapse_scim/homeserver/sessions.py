@@ -32,7 +32,8 @@ def refuse_leavers(hs: HomeServer) -> None:
             request, allow_guest=allow_guest, allow_expired=allow_expired, allow_locked=allow_locked
         )
         # An appservice is not held up by it, and may act as somebody who has no account.
-        account = await store.get_user_by_id(requester.user.to_string())
+        user_id = requester.user.to_string()
+        account = await store.get_user_by_id(user_id)  # type: ignore[call-arg, arg-type, misc]
         if requester.app_service_id is None and account is not None:
             if account.is_deactivated:
                 raise InvalidClientTokenError

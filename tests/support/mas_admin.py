@@ -38,6 +38,7 @@ class AdminApi:
         has_passwords: Whether people log in with passwords.
         complexity: How many different characters a password needs.
         refused_emails: What it does not take for addresses.
+        ignored_filters: What it does not know to choose by.
     """
 
     def __init__(self, state: State, server_name: str, synapse: Synapse, schedule: Schedule) -> None:
@@ -52,6 +53,7 @@ class AdminApi:
         self.has_passwords = True
         self.complexity = 6
         self.refused_emails: set[str] = set()
+        self.ignored_filters: set[str] = set()
         self.server_name = server_name
         self._state = state
         self._synapse = synapse
@@ -219,6 +221,7 @@ class AdminApi:
     # -- Lists ----------------------------------------------------------------
 
     def _listed(self, kind: str, query: Mapping[str, str]) -> dict[str, Any]:
+        query = {name: value for name, value in query.items() if name not in self.ignored_filters}
         for name in ("filter[user]", "filter[actor_user]"):
             if name in query:
                 self._user(query[name])

@@ -104,7 +104,7 @@ async def test_who_is_deactivated_is_refused_at_once(mas: AuthenticationService,
 
 async def test_appservices_go_on(start_homeserver: StartHomeserver, mas: AuthenticationService, tmp_path: Path) -> None:
     """The lock and the end of accounts are no matter of appservices, whose senders need not have one."""
-    registration = {
+    registration: dict[str, Any] = {
         "id": "bridge",
         "url": None,
         "as_token": "the-bridge",
@@ -359,6 +359,23 @@ async def test_administrators_of_mas_are_protected(mas: AuthenticationService, s
     assert_error(await scim.patch(ANN, OFF), 403, naming="may administer")
     assert_error(await scim.delete(ANN), 403, naming="may administer")
     assert await scim.read(ANN) == ann
+
+
+async def test_names_that_differ_in_case(mas: AuthenticationService, admin: Admin) -> None:
+    """MAS finds users whatever the case of a name: what is done to an old account of another case is not for them."""
+    await admin.scim.create("ann", **PERSON)
+    with admin.homeserver._context():
+        await admin.homeserver.hs.get_datastores().main.register_user(user_id="@Ann:example.org")
+
+    for answer in (
+        await admin.scim.patch("@Ann:example.org", OFF),
+        await admin.scim.patch("@Ann:example.org", {"op": "replace", "path": "password", "value": "battery staple"}),
+        await admin.scim.delete("@Ann:example.org"),
+    ):
+        assert_error(answer, 403, naming="does not know @Ann:example.org")
+
+    assert (await admin.scim.read(ANN))["active"] is True
+    assert (mas.known(ANN).is_valid, mas.known(ANN).password) == (True, "correct horse")
 
 
 async def test_accounts_that_mas_does_not_know(admin: Admin) -> None:
