@@ -28,7 +28,7 @@ from scim2_models.path import (
 
 from synapse_scim.mapping.search_values import attribute_key, comparable_text
 from synapse_scim.store.columns import Columns
-from synapse_scim.store.sql import FALSE, TRUE, Sql, joined, negated
+from synapse_scim.store.sql import FALSE, TRUE, Sql, joined, negated, union_all
 from synapse_scim.text import text_problem
 
 _ORDERING = {
@@ -199,12 +199,10 @@ class FilterCompiler(FilterVisitor[Sql]):
     def _exists(self, binding: AttributeBinding, condition: Sql) -> Sql:
         """Tell whether an entry `e` of a multi-valued attribute meets a condition."""
         head = attribute_key(binding).partition(".")[0]
-        # One by one: PostgreSQL takes longer to plan for the entries of all parts together.
         parts = [
-            Sql("EXISTS (SELECT 1 FROM ({}) e WHERE {})").format(entries, condition)
-            for entries in self._columns.entries(head)
+            Sql("SELECT 1 FROM ({}) e WHERE {}").format(entries, condition) for entries in self._columns.entries(head)
         ]
-        return joined(" OR ", parts)
+        return Sql("EXISTS ({})").format(union_all(parts))
 
     def entry_value(self, binding: AttributeBinding, condition: Condition) -> Sql:
         """Apply a condition to a sub-attribute of the entry `e`, or to the entry itself if it is no complex one."""

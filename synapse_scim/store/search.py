@@ -17,7 +17,7 @@ from synapse_scim.store.columns import Columns
 from synapse_scim.store.filters import FilterCompiler
 from synapse_scim.store.rendering import Renderer
 from synapse_scim.store.rights import Rights
-from synapse_scim.store.sql import EMPTY, FALSE, TRUE, Sql, joined
+from synapse_scim.store.sql import EMPTY, FALSE, TRUE, Sql, joined, union_all
 
 _LAST_INDEX = 2**62
 """Beyond any result, and within what both engines take as an OFFSET."""
@@ -202,8 +202,6 @@ class Search:
                 "(SELECT v.value FROM synapse_scim_values v WHERE v.user_id = u.name AND v.attribute = ?)", (key,)
             )
         head, _, sub_attribute = key.partition(".")
-        entries = self.columns.entries(head)
-        every = Sql(" UNION ALL ".join("{}" for _ in entries)).format(*entries)
         value = Sql("e.value")
         if sub_attribute not in {"", "value"}:
             value = Sql(
@@ -216,7 +214,9 @@ class Search:
             " AND v.attribute = ? AND v.value = 'true') IS NULL",
             (f"{head}.primary",),
         )
-        return Sql("(SELECT {} FROM ({}) e ORDER BY {}, e.entry, e.value LIMIT 1)").format(value, every, primary)
+        return Sql("(SELECT {} FROM ({}) e ORDER BY {}, e.entry, e.value LIMIT 1)").format(
+            value, union_all(self.columns.entries(head)), primary
+        )
 
     # -- Pages ----------------------------------------------------------------
 
