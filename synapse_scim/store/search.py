@@ -214,7 +214,9 @@ class Search:
             " AND v.attribute = ? AND v.value = 'true') IS NULL",
             (f"{head}.primary",),
         )
-        return Sql("(SELECT {} FROM ({}) e ORDER BY {}, e.entry, e.value LIMIT 1)").format(value, every, primary)
+        return Sql("(SELECT {} FROM ({}) e ORDER BY {}, e.entry, e.value LIMIT 1)").format(
+            value, union_all(self.columns.entries(head)), primary
+        )
 
     # -- Pages ----------------------------------------------------------------
 
