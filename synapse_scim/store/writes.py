@@ -256,7 +256,7 @@ class Writer(WriteTransactions):
         """Take the steps that an account needs which is registered, and which may be refused."""
         lock = (SetLocked(locked=True),) if plan.leaves else ()
         last = (password,) if password else ()
-        await self._change_elsewhere(user_id, self.gateway.elsewhere((*lock, *plan.database_changes, *last)))
+        await self._change_elsewhere(user_id, self.gateway.elsewhere((*plan.database_changes, *lock, *last)))
         await self._transaction("born", self._bear, user_id, attrs.evolve(entry, born=True), last)
 
     async def _change_elsewhere(self, user_id: str, changes: Iterable[DatabaseChange]) -> None:
