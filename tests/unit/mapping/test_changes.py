@@ -268,7 +268,7 @@ def test_an_empty_password_is_none() -> None:
 
 def test_what_was_written_is_seen_whatever_comes_back_late() -> None:
     """An owner of accounts may bring back for a moment what it had before; whoever is deactivated has none of it."""
-    account = created(received(user_with(emails=[{"value": "old@corp.example"}])))
+    account = created(user_with(emails=[{"value": "old@corp.example"}]))
     plan = changed(account, emails=[{"value": "new@corp.example"}], active=False)
     at_once = attrs.evolve(plan, final_changes=(*plan.final_changes, Deactivate(erase=False)))
 
