@@ -261,6 +261,15 @@ class Service(ScimService):
         response.headers["Location"] = response.headers["Content-Location"]
         return response
 
+    def changed_response(
+        self, base_url: str, user: Rendered, response_parameters: ResponseParameters[Any]
+    ) -> ScimResponse:
+        """Return the response to a PUT or PATCH.
+
+        That of a PATCH holds the User too: clients read it, and RFC 7644 §3.5.2 leaves the choice to the server.
+        """
+        return self._whole_response(base_url, user, response_parameters, HTTPStatus.OK)
+
     def _whole_response(
         self, base_url: str, user: Rendered, response_parameters: ResponseParameters[Any], status: HTTPStatus
     ) -> ScimResponse:
@@ -269,14 +278,6 @@ class Service(ScimService):
             status,
             cut(located, self._presenter.mask(response_parameters)),
             {"Content-Location": located["meta"]["location"], "ETag": user.version},
-        )
-
-    def patch_response(
-        self, base_url: str, resource: Resource[Any], response_parameters: ResponseParameters[Any]
-    ) -> ScimResponse:
-        """Answer a PATCH with the resource: clients read it, and RFC 7644 §3.5.2 leaves the choice to the server."""
-        return self.resource_response(
-            self.publish(base_url, resource), Context.RESOURCE_REPLACEMENT_RESPONSE, response_parameters
         )
 
     def error_response(self, exception: Exception) -> ScimResponse:

@@ -94,7 +94,7 @@ class AccountReader:
             return {}
         shown, parameters = ("s.state = 'deleted'", []) if deleted else self.shown_sql()
         txn.execute(
-            f"SELECT {_COLUMNS}, s.user_id IS NULL AND {self.name_taken_sql()} FROM users u"
+            f"SELECT {_COLUMNS} FROM users u"
             " LEFT JOIN profiles p ON p.full_user_id = u.name"
             " LEFT JOIN synapse_scim_users s ON s.user_id = u.name"
             " LEFT JOIN synapse_scim_changes c ON c.user_id = u.name"
@@ -116,10 +116,23 @@ class AccountReader:
             if self.reads_external_ids
             else {}
         )
-        return {
+        accounts = {
             row[0]: self._account(row, frozenset(threepids.get(row[0], ())), frozenset(external_ids.get(row[0], ())))
             for row in rows
         }
+        for user_id in self._nameless(txn, [a.user_id for a in accounts.values() if a.record is None]):
+            accounts[user_id] = attrs.evolve(accounts[user_id], user_name_taken=True)
+        return accounts
+
+    def _nameless(self, txn: Transaction, unmanaged: Sequence[str]) -> list[str]:
+        """Return those of some accounts that SCIM does not manage whose localparts managed ones bear as userNames."""
+        if not unmanaged:
+            return []
+        txn.execute(
+            f"SELECT u.name FROM users u WHERE u.name IN ({placeholders(unmanaged)}) AND {self.name_taken_sql()}",
+            tuple(unmanaged),
+        )
+        return [row[0] for row in txn.fetchall()]
 
     @staticmethod
     def _grouped(txn: Transaction, sql: str, user_ids: Sequence[str], value: type[Any]) -> dict[str, list[Any]]:
@@ -151,9 +164,8 @@ class AccountReader:
             suspended=bool(suspended),
             deactivated=bool(deactivated),
             user_type=user_type,
-            user_name_taken=bool(row[-1]),
             deleted=state == "deleted",
-            record=record_of(row[12:-1]) if state is not None else None,
+            record=record_of(row[12:]) if state is not None else None,
         )
 
 

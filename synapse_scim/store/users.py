@@ -200,8 +200,21 @@ class UserStorage(AsyncScimStorage):
         """Make an account look like a User; an account that SCIM did not make is adopted by that."""
         async with self.writing(str(resource.id)) as account:
             self._check_version(account, expected_version)
-            with scim_errors():
-                return self._to_resource(await self._update(account, resource))
+            await self.write(resource)
+            return self._to_resource(self._written)
+
+    async def write(self, resource: Resource[Any]) -> None:
+        """Make the account that is being written look like a User."""
+        with scim_errors():
+            await self._update(self._written, resource)
+
+    @property
+    def _written(self) -> Account:
+        return cast("Account", self._held)
+
+    def written(self) -> Rendered:
+        """Return the User of the account that is being written, as JSON."""
+        return self._store.users.rendered(self._written)
 
     async def _update(self, account: Account, resource: Resource[Any]) -> Account:
         wanted = WantedUser.from_resource(
@@ -393,7 +406,7 @@ class UserStorage(AsyncScimStorage):
     def _check_version(self, account: Account, expected_version: str | None) -> None:
         if expected_version is None:
             return
-        if self._store.users.to_payload(account)["meta"]["version"] != expected_version:
+        if self._store.users.rendered(account).version != expected_version:
             raise PreconditionFailedException
 
     def _to_resource(self, account: Account) -> Resource[Any]:

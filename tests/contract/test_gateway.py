@@ -31,7 +31,6 @@ from synapse_scim.steps import (
     RemoveExternalId,
     RemoveThreepid,
 )
-from synapse_scim.store.creation import Found
 from synapse_scim.store.errors import UnavailableException
 from synapse_scim.store.rights import Rights
 from synapse_scim.store.users import UserStorage
@@ -81,7 +80,7 @@ async def test_a_user_id_is_given_once(homeserver: LocalHomeserver) -> None:
 
 
 class Rivalry(HomeserverDatabase):
-    """The database of a homeserver where somebody else is always faster: they take what a creation has found free."""
+    """The database of a homeserver where somebody else is always faster: they take what a creation has reserved."""
 
     def __init__(self, homeserver: LocalHomeserver, *, takes: int) -> None:
         """Let them win so often."""
@@ -90,13 +89,13 @@ class Rivalry(HomeserverDatabase):
         self._left = takes
 
     async def run(self, name, function, *args, **kwargs):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN002, ANN003, ANN201
-        """Run a transaction, and be too late with what it found."""
+        """Run a transaction, and be too late with what it reserved."""
         result = await super().run(name, function, *args, **kwargs)
-        if isinstance(result, Found) and self._left:
+        if name == "synapse_scim_reserve" and self._left:
             self._left -= 1
             # A program's account is not one to adopt.
             await self._homeserver.hs.get_registration_handler().register_user(
-                localpart=result.numbered or "ann", user_type="bot", by_admin=True
+                localpart=args[0].partition(":")[0][1:], user_type="bot", by_admin=True
             )
         return result
 
