@@ -80,12 +80,13 @@ def account_errors(outages: Outages) -> Iterator[None]:
 class SynapseAccounts:
     """Registers and changes accounts through Synapse's own handlers. Implements `AccountGateway`."""
 
-    def __init__(self, hs: HomeServer, *, max_photo_size: int = Photos().max_size) -> None:
+    def __init__(self, hs: HomeServer, *, max_photo_size: int = Photos().max_size, shared: bool | None = None) -> None:
         """Use a homeserver.
 
         Args:
             hs: The homeserver.
             max_photo_size: How many bytes a photo may have.
+            shared: Whether other processes look accounts up; by default, whether this homeserver has others at all.
         """
         self._hs = hs
         self._store = hs.get_datastores().main
@@ -93,7 +94,7 @@ class SynapseAccounts:
         self._clock = DatabaseClock.of(hs)
         self._outages = Outages(hs)
         self._departures = Departures(hs)
-        self._shared = settings.has_other_processes(hs)
+        self._shared = settings.has_other_processes(hs) if shared is None else shared
         self._media = MediaRepository(hs, max_size=max_photo_size)
         self.stores_photos = self._media.is_here
         self.server_name = hs.hostname

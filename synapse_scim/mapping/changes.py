@@ -207,7 +207,7 @@ class Planner:
             InvalidValueException: A value cannot be used.
         """
         before = account.record
-        published = self.users.to_payload(account)
+        published = self.users.shown(account)
         attributes, own = self._own_entries(account, wanted)
         threepids = own - unavailable
         profile = self.profiles.plan(account, published, wanted.as_user(), wanted.photo)

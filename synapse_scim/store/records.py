@@ -96,14 +96,17 @@ class Records:
         if before is None:
             self.insert(txn, user_id, "active", after)
             return
-        if buried or (before.user_name, before.external_id) != (after.user_name, after.external_id):
+        former = dict(zip(_COLUMNS, columns_of(before), strict=True))
+        columns = {
+            name: value for name, value in zip(_COLUMNS, columns_of(after), strict=True) if value != former[name]
+        }
+        if buried or not columns.keys().isdisjoint({"user_name", "external_id"}):
             self._claim(txn, user_id, after)
-        assignments = ", ".join(f"{column} = ?" for column in _COLUMNS)
-        txn.execute(
-            f"UPDATE synapse_scim_users SET {assignments}, user_name_key = ?, rendering = ?, state = 'active'"
-            " WHERE user_id = ?",
-            (*columns_of(after), fold(after.user_name), self._rendering(user_id, after), user_id),
-        )
+            columns |= {"user_name_key": fold(after.user_name), "external_id": after.external_id, "state": "active"}
+        columns["rendering"] = self._rendering(user_id, after)
+        # SQLite writes the indexes of all columns that are named, even if nothing changes.
+        assignments = ", ".join(f"{name} = ?" for name in columns)
+        txn.execute(f"UPDATE synapse_scim_users SET {assignments} WHERE user_id = ?", (*columns.values(), user_id))
         self._store_values(txn, user_id, None if buried else before, after)
 
     @staticmethod

@@ -11,7 +11,7 @@ from synapse_scim.audit import Event
 from synapse_scim.database import Transaction
 from synapse_scim.gateway import AccountGateway
 from synapse_scim.mapping.changes import Plan
-from synapse_scim.steps import DatabaseChange, FinalChange, SetLocked, SetPassword
+from synapse_scim.steps import AddExternalId, DatabaseChange, FinalChange, SetLocked, SetPassword
 from synapse_scim.store import audit, journal, photo_orders
 from synapse_scim.store.accounts import AccountReader, ts_ms
 from synapse_scim.store.departures import Departure
@@ -66,7 +66,7 @@ class WriteTransactions:
         journal.write(txn, user_id, entry, 0)
 
     def _show(
-        self, txn: Transaction, user_id: str, entry: journal.Entry, left: tuple[FinalChange, ...]
+        self, txn: Transaction, user_id: str, entry: journal.Entry, left: tuple[FinalChange, ...], plan: Plan | None
     ) -> Account | None:
         if self.gateway.registers_in_steps:
             # Of steps elsewhere, some may have come back from there half-made meanwhile.
@@ -82,7 +82,10 @@ class WriteTransactions:
             self._apply(txn, user_id, (SetPassword(None),))
         self._record(txn, entry.events)
         _go_on(txn, user_id, left)
-        return None if left else self.reader.read(txn, [user_id]).get(user_id)
+        if left or plan is None:
+            return None
+        subjects = [change.external_id for change in plan.database_changes if isinstance(change, AddExternalId)]
+        return self.reader.made(txn, user_id, plan.record, subjects)
 
     def _begin_update(
         self,

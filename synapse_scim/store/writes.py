@@ -106,7 +106,7 @@ class Writer(WriteTransactions):
             await self.gateway.register(registration, reserved.former_birthmark)
             if self.gateway.registers_in_steps:
                 await self._take_after_registration(user_id, plan, reserved, password)
-            account = await self._conclude(user_id, entry)
+            account = await self._conclude(user_id, entry, plan)
         except Exception as error:
             # Any: a callback of another module may have failed, in its own way, after the account was made.
             refused = isinstance(error, AccountError) and not isinstance(error, Unavailable)
@@ -299,15 +299,15 @@ class Writer(WriteTransactions):
         except self.database.conflict:
             return await self.database.run(f"synapse_scim_{name}", function, *arguments)
 
-    async def _conclude(self, user_id: str, entry: journal.Entry) -> Account | None:
+    async def _conclude(self, user_id: str, entry: journal.Entry, plan: Plan | None = None) -> Account | None:
         """Show an account that was registered. What does not depend on that is done before, to save a transaction.
 
         Returns:
-            The account, unless something is still done to it.
+            The account that was planned, unless something is still done to it.
         """
         early = tuple(takewhile(lambda change: isinstance(change, AnnounceThreepids | SetProfileField), entry.final))
         left = entry.final if await self._make(user_id, early) is None else entry.final[len(early) :]
-        account = await self._transaction("conclude", self._show, user_id, entry, left)
+        account = await self._transaction("conclude", self._show, user_id, entry, left, plan)
         audit.log(*entry.events)
         await self._finish(user_id, left)
         return account

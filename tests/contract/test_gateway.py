@@ -35,6 +35,7 @@ from synapse_scim.store.errors import UnavailableException
 from synapse_scim.store.rights import Rights
 from synapse_scim.store.users import UserStorage
 from synapse_scim.subject import Subject
+from tests.support.databases import Engine
 from tests.support.homeserver import LocalHomeserver
 
 pytestmark = pytest.mark.usefixtures("engine")
@@ -45,9 +46,11 @@ NUMBER = Threepid("msisdn", "4930123456")
 SUBJECT = ExternalId("oidc", "7")
 
 
-async def applied(homeserver: LocalHomeserver, user_id: str, *changes: DatabaseChange) -> None:
+async def applied(
+    homeserver: LocalHomeserver, user_id: str, *changes: DatabaseChange, shared: bool | None = None
+) -> None:
     """Make changes in one transaction."""
-    gateway = SynapseAccounts(homeserver.hs, max_photo_size=0)
+    gateway = SynapseAccounts(homeserver.hs, max_photo_size=0, shared=shared)
 
     def apply(txn: object) -> None:
         for change in changes:
@@ -166,6 +169,24 @@ async def test_what_is_taken_away_is_free_at_once(homeserver: LocalHomeserver) -
 
     assert await opened_by(homeserver, SUBJECT) == BOB
     assert await store.get_user_id_by_threepid("email", "ann@x.example") == BOB
+
+
+@pytest.mark.parametrize("shared", [False, True])
+async def test_other_processes_are_told_if_there_are_any(
+    homeserver: LocalHomeserver, engine: Engine, *, shared: bool
+) -> None:
+    """This process looks a subject up anew; without others, nothing is written down for them, which costs time."""
+    await homeserver.register("ann")
+    assert await opened_by(homeserver, SUBJECT) is None
+
+    await applied(homeserver, ANN, AddExternalId(SUBJECT), shared=shared)
+
+    assert await opened_by(homeserver, SUBJECT) == ANN
+    if engine == "postgres":
+        told = await homeserver.hs.get_datastores().main.db_pool.simple_select_onecol(
+            "cache_invalidation_stream_by_instance", {"cache_func": "get_user_by_external_id"}, "keys"
+        )
+        assert told == ([["oidc", "7"]] if shared else [])
 
 
 # -- Changes of their own -----------------------------------------------------
