@@ -227,8 +227,8 @@ class Records:
 
     def _store_values(self, txn: Transaction, user_id: str, before: Record | None, after: Record) -> None:
         """Make the searchable values those of a record; only the rows that differ are written."""
-        former = set(self._search_values(before)) if before else set()
-        wanted = self._search_values(after)
+        former = set(self._search_values(before, after)) if before else set()
+        wanted = self._search_values(after, before)
         kept = {(value.attribute, value.entry) for value in wanted}
         gone = sorted({(value.attribute, value.entry) for value in former} - kept)
         new = [value for value in wanted if value not in former]
@@ -248,9 +248,14 @@ class Records:
                 [column for v in rows for column in (user_id, v.attribute, v.entry, v.value, v.threepid)],
             )
 
-    def _search_values(self, record: Record) -> list[SearchValue]:
+    def _search_values(self, record: Record, other: Record | None) -> list[SearchValue]:
+        """Return what can be searched of a record, but for what is the same in another record of the account."""
+        attributes = record.attributes
+        if other is not None and other.threepids == record.threepids:
+            attributes = {name: value for name, value in attributes.items() if other.attributes.get(name) != value}
+
         def bound(attribute: str, entry: Any) -> Threepid | None:
             threepid = self.users.threepids.threepid(attribute, entry)
             return threepid if threepid in record.threepids else None
 
-        return self.values.of(record.attributes, bound)
+        return self.values.of(attributes, bound)
