@@ -126,6 +126,41 @@ async def test_a_lost_race_is_run_again(homeserver: LocalHomeserver) -> None:
     assert await application.store.writer.unfinished() == []
 
 
+class NumberTaken(HomeserverDatabase):
+    """The database of a homeserver where somebody takes a number when a creation has found it free."""
+
+    def __init__(self, homeserver: LocalHomeserver) -> None:
+        """Let them take it once."""
+        super().__init__(homeserver.hs, fold)
+        self._homeserver = homeserver
+        self._is_taken = False
+
+    async def run(self, name, function, *args, **kwargs):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN002, ANN003, ANN201
+        """Run a transaction, and be too late with what it found."""
+        result = await super().run(name, function, *args, **kwargs)
+        if name == "synapse_scim_find" and not self._is_taken:
+            self._is_taken = True
+            await applied(self._homeserver, BOB, AddThreepid(NUMBER))
+        return result
+
+
+async def test_a_number_that_is_taken_meanwhile_is_kept_unbound(homeserver: LocalHomeserver) -> None:
+    """It is no reason not to make the account: phone numbers may be shared."""
+    application = build(Config(), homeserver.hs, database=NumberTaken(homeserver))
+    await application.maintenance.start()
+    await homeserver.register("bob")
+    user = application.store.model.model_validate(
+        {"userName": "ann", "password": "correct horse", "phoneNumbers": [{"value": f"+{NUMBER.address}"}]}
+    )
+
+    created = await users(application).create(application.provider.resource_types[0], user)
+
+    assert created.id == ANN
+    store = homeserver.hs.get_datastores().main
+    assert await store.user_get_threepids(ANN) == []
+    assert [threepid.address for threepid in await store.user_get_threepids(BOB)] == [NUMBER.address]
+
+
 # -- Changes within a transaction ---------------------------------------------
 
 
