@@ -55,8 +55,9 @@ from synapse_scim.store.records import Records
 from synapse_scim.store.rendering import Renderer
 from synapse_scim.store.rights import Rights
 from synapse_scim.store.search import Search
+from synapse_scim.store.shared import Store
 from synapse_scim.store.succession import Succession
-from synapse_scim.store.users import Store, UserStorage
+from synapse_scim.store.users import UserStorage
 from synapse_scim.store.writes import Writer
 from synapse_scim.subject import Subject
 

@@ -80,12 +80,13 @@ def account_errors(outages: Outages) -> Iterator[None]:
 class SynapseAccounts:
     """Registers and changes accounts through Synapse's own handlers. Implements `AccountGateway`."""
 
-    def __init__(self, hs: HomeServer, *, max_photo_size: int = Photos().max_size) -> None:
+    def __init__(self, hs: HomeServer, *, max_photo_size: int = Photos().max_size, shared: bool | None = None) -> None:
         """Use a homeserver.
 
         Args:
             hs: The homeserver.
             max_photo_size: How many bytes a photo may have.
+            shared: Whether other processes look accounts up; by default, whether this homeserver has others at all.
         """
         self._hs = hs
         self._store = hs.get_datastores().main
@@ -93,6 +94,7 @@ class SynapseAccounts:
         self._clock = DatabaseClock.of(hs)
         self._outages = Outages(hs)
         self._departures = Departures(hs)
+        self._shared = settings.has_other_processes(hs) if shared is None else shared
         self._media = MediaRepository(hs, max_size=max_photo_size)
         self.stores_photos = self._media.is_here
         self.server_name = hs.hostname
@@ -215,55 +217,54 @@ class SynapseAccounts:
             case SetLocked(locked):
                 self._store.set_user_locked_status_txn(cast("LoggingTransaction", txn), user_id, locked)
             case _:
+                # No cache of Synapse's holds it.
                 txn.execute("UPDATE users SET password_hash = ? WHERE name = ?", (change.password_hash, user_id))
-                self._store._invalidate_cache_and_stream(
-                    cast("LoggingTransaction", txn), self._store.get_user_by_id, (user_id,)
-                )
 
     def _add_threepid(self, txn: Transaction, user_id: str, threepid: Threepid) -> None:
         # Synapse's own method takes an identifier away from whoever has it.
+        now_ms = self._clock.now_ms()
+        txn.execute(
+            "INSERT INTO user_threepids (user_id, medium, address, validated_at, added_at) VALUES (?, ?, ?, ?, ?)"
+            " ON CONFLICT (medium, address) DO NOTHING",
+            (user_id, threepid.medium, threepid.address, now_ms, now_ms),
+        )
+        if txn.rowcount:
+            return
         txn.execute(
             "SELECT user_id FROM user_threepids WHERE medium = ? AND address = ?", (threepid.medium, threepid.address)
         )
-        owner = txn.fetchone()
-        if owner and owner[0] != user_id:
+        if txn.fetchone() != (user_id,):
             raise ThreepidTaken(
                 "Another account has one of the e-mail addresses ('emails.value')"
                 if threepid.medium == "email"
                 else "Another account has one of the phone numbers ('phoneNumbers.value')"
             )
-        if owner:
-            return
-        now_ms = self._clock.now_ms()
-        txn.execute(
-            "INSERT INTO user_threepids (user_id, medium, address, validated_at, added_at) VALUES (?, ?, ?, ?, ?)",
-            (user_id, threepid.medium, threepid.address, now_ms, now_ms),
-        )
 
     def _add_external_id(self, txn: Transaction, user_id: str, external_id: ExternalId) -> None:
         # Synapse's own method refuses a second subject of one provider.
         txn.execute(
+            "INSERT INTO user_external_ids (auth_provider, external_id, user_id) VALUES (?, ?, ?)"
+            " ON CONFLICT (auth_provider, external_id) DO NOTHING",
+            (external_id.auth_provider, external_id.subject, user_id),
+        )
+        if txn.rowcount:
+            self._forget_external_id(txn, external_id)
+            return
+        txn.execute(
             "SELECT user_id FROM user_external_ids WHERE auth_provider = ? AND external_id = ?",
             (external_id.auth_provider, external_id.subject),
         )
-        owner = txn.fetchone()
-        if owner and owner[0] != user_id:
+        if txn.fetchone() != (user_id,):
             raise ExternalIdTaken("The single sign-on identity of this 'externalId' opens another account")
-        if owner:
-            return
-        txn.execute(
-            "INSERT INTO user_external_ids (auth_provider, external_id, user_id) VALUES (?, ?, ?)",
-            (external_id.auth_provider, external_id.subject, user_id),
-        )
-        self._forget_external_id(txn, external_id)
 
     def _forget_external_id(self, txn: Transaction, external_id: ExternalId) -> None:
         """Make every process look the subject up anew: a stale answer would let it open the wrong account."""
-        self._store._invalidate_cache_and_stream(
-            cast("LoggingTransaction", txn),
-            self._store.get_user_by_external_id,
-            (external_id.auth_provider, external_id.subject),
-        )
+        stale, key = self._store.get_user_by_external_id, (external_id.auth_provider, external_id.subject)
+        if self._shared:
+            self._store._invalidate_cache_and_stream(cast("LoggingTransaction", txn), stale, key)
+        else:
+            # On PostgreSQL, Synapse would write down for nobody what is forgotten, and look for more of it six times.
+            cast("LoggingTransaction", txn).call_after(stale.invalidate, key)
 
     # -- Changes of their own -------------------------------------------------
 

@@ -18,6 +18,7 @@ from synapse.util.duration import Duration
 from synapse.util.stringutils import random_string
 
 from synapse_scim.accounts import Unavailable
+from synapse_scim.homeserver import settings
 from synapse_scim.homeserver.clock import DATABASE_NOW_MS
 from synapse_scim.homeserver.outages import Outages
 
@@ -78,8 +79,7 @@ class AccountLocks:
             shared: Whether other processes write to accounts; by default, whether this homeserver has others at all.
             wait_s: For how many seconds to wait when another process holds a lock.
         """
-        # Without Redis, Synapse has one process.
-        self._shared = hs.config.redis.redis_enabled if shared is None else shared
+        self._shared = settings.has_other_processes(hs) if shared is None else shared
         self._wait_s = _WAIT_S if wait_s is None else wait_s
         self._clock = hs.get_clock()
         self._pool = hs.get_datastores().main.db_pool

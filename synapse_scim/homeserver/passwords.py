@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-import string
 
 
 def digest(password_hash: str) -> str:
@@ -17,5 +16,4 @@ def nobodys_hash() -> str:
 
     An account is registered with it and loses it at once: until then it tells whose registration made the account.
     """
-    alphabet = string.ascii_letters + string.digits
-    return f"$2b$12${''.join(secrets.choice(alphabet) for _ in range(21))}.{secrets.token_hex(16)[:31]}"
+    return f"$2b$12${secrets.token_hex(11)[:21]}.{secrets.token_hex(16)[:31]}"

@@ -42,3 +42,8 @@ def keeps_schedules(hs: HomeServer) -> bool:
 def is_main_process(hs: HomeServer) -> bool:
     """Tell whether this is the main process of the homeserver, and no worker."""
     return hs.config.worker.worker_app is None
+
+
+def has_other_processes(hs: HomeServer) -> bool:
+    """Tell whether the homeserver may have other processes than this: without Redis, Synapse has one."""
+    return bool(hs.config.redis.redis_enabled)

@@ -213,7 +213,7 @@ class Planner:
             InvalidValueException: A value cannot be used.
         """
         before = account.record
-        published = self.users.to_payload(account)
+        published = self.users.shown(account)
         attributes, own = self._own_entries(account, wanted)
         threepids = own - unavailable
         profile = self.profiles.plan(account, published, wanted.as_user(), wanted.photo)
@@ -250,7 +250,7 @@ class Planner:
             # Additions first: they may be refused, and then nothing is done.
             database_changes=(
                 *(AddThreepid(threepid) for threepid in sorted(added)),
-                *self._external_id_changes(account, record, frozenset(external_ids)),
+                *self._external_id_changes(account, record, published.get("externalId"), frozenset(external_ids)),
                 *(RemoveThreepid(threepid) for threepid in sorted(dropped)),
                 *((SetLocked(locked=True),) if activation.leaves else ()),
                 *((SetLocked(locked=False),) if activation.returns and account.locked else ()),
@@ -339,10 +339,9 @@ class Planner:
         return (ExternalId(provider, record.external_id),) if provider and record.external_id else ()
 
     def _external_id_changes(
-        self, account: Account, record: Record, wanted: frozenset[ExternalId]
+        self, account: Account, record: Record, shown: str | None, wanted: frozenset[ExternalId]
     ) -> tuple[DatabaseChange, ...]:
         provider = self.users.sso.providers.get(record.domain)
-        shown = self.users.to_payload(account).get("externalId")
         former = {e for e in account.external_ids if e.auth_provider == provider and e.subject == shown}
         if account.record is None and wanted <= account.external_ids:
             # Adopted by another identity of the same person: adoption loses nothing.

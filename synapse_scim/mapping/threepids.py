@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import attrs
@@ -69,13 +70,7 @@ class ThreepidMapping:
 
         Takes what people write (`+49 (30) 123-456`), and `tel:` URIs without extension (RFC 3966).
         """
-        try:
-            parsed = phonenumbers.parse(number, self.settings.phone_region)
-        except phonenumbers.NumberParseException:
-            return None
-        if parsed.extension or not phonenumbers.is_valid_number(parsed):
-            return None
-        return phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164).removeprefix("+")
+        return _to_msisdn(number, self.settings.phone_region)
 
     def unbound(self, attributes: Mapping[str, Any], bound: Collection[Threepid]) -> int:
         """Return how many phone numbers of a user stay mere attributes, given the identifiers that are bound."""
@@ -104,6 +99,18 @@ class ThreepidMapping:
             for entry in attributes.get(attribute) or ()
             if (threepid := self.threepid(attribute, entry)) is not None
         }
+
+
+@lru_cache(maxsize=64)
+def _to_msisdn(number: str, region: str | None) -> str | None:
+    """Return what `ThreepidMapping.to_msisdn` does. A write asks for each of its numbers some ten times."""
+    try:
+        parsed = phonenumbers.parse(number, region)
+    except phonenumbers.NumberParseException:
+        return None
+    if parsed.extension or not phonenumbers.is_valid_number(parsed):
+        return None
+    return phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164).removeprefix("+")
 
 
 def published_value(threepid: Threepid) -> str:

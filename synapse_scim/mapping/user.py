@@ -62,6 +62,12 @@ class UserMapping:
         active = {} if state.active is None else {"active": state.active}
         return {**common, "meta": meta, **before, **active, **after, MATRIX_SCHEMA: state.view}
 
+    def shown(self, account: Account) -> dict[str, Any]:
+        """Return what `to_payload` does, but for `meta` and the homeserver's own view."""
+        common, before, after = self._parts(account)
+        active = self.state(account).active
+        return {**common, **before, **({} if active is None else {"active": active}), **after}
+
     def rendered(self, account: Account) -> Rendered:
         """Return an account as the JSON text of a User."""
         return rendered(account.user_id, template(*self._parts(account)), self.state(account))

@@ -14,6 +14,7 @@ from scim2_server.requests import ScimRequest
 from scim2_server.responses import ScimResponse
 from scim2_server.routing import Operation
 
+from synapse_scim.accounts import Account
 from synapse_scim.mapping.schema import USER_SCHEMA
 from synapse_scim.protocol import dialects
 from synapse_scim.protocol.attempt import Attempt, of_bulk
@@ -91,6 +92,34 @@ class Handler(AsyncScimHandler):
         """Announce a schema."""
         return _announcement(request, await super().schema(request))
 
+    async def replace(self, request: ScimRequest) -> ScimResponse:
+        """Replace a User. The library reads it beforehand, and makes models of what is stored as JSON."""
+        with self.service.provider:
+            target = self.service.route(request, Operation.replace)
+            resource_type = self.service.resource_type_at(str(target.endpoint))
+            self.service.authorize(request, target, resource_type)
+            parameters = self.service.read_response_parameters(resource_type, request.query)
+            async with self.storage.writing(str(target.resource_id)) as account:
+                replacement = self.service.read_replacement(resource_type, request.body, request.header("Content-Type"))
+                await self._replace(resource_type, account, replacement, self.service.read_conditions(request))
+                user = self.storage.written()
+            response = self.service.changed_response(request.base_url, user, parameters)
+            return self.service.me_response(request, target, response)
+
+    async def patch(self, request: ScimRequest) -> ScimResponse:
+        """Change a User. The library makes models of what is stored as JSON."""
+        with self.service.provider:
+            target = self.service.route(request, Operation.patch)
+            resource_type = self.service.resource_type_at(str(target.endpoint))
+            self.service.authorize(request, target, resource_type)
+            parameters = self.service.read_response_parameters(resource_type, request.query)
+            patch_op = self.service.read_patch(resource_type, request.body, request.header("Content-Type"))
+            async with self.storage.writing(str(target.resource_id)) as account:
+                await self._patch(resource_type, account, patch_op, self.service.read_conditions(request))
+                user = self.storage.written()
+            response = self.service.changed_response(request.base_url, user, parameters)
+            return self.service.me_response(request, target, response)
+
     async def replace_resource(
         self,
         resource_type: ResourceType,
@@ -98,43 +127,59 @@ class Handler(AsyncScimHandler):
         replacement: Resource[Any],
         conditions: Conditions,
     ) -> Resource[Any]:
-        """Replace a User.
-
-        What a PUT does not name goes (RFC 7644 §3.5.1), but for `active` and `externalId`, since clients that know
-        nothing of them must not change them, and for the identifiers and the avatar that somebody other than SCIM set.
-        """
+        """Replace a User."""
         async with self.storage.writing(str(current.id)) as account:
-            current = await self.storage.get(resource_type, account.user_id)
-            self.storage.remember(
-                states_active=getattr(replacement, "active", None) is not None,
-                stated=None if account.record else replacement.model_copy(deep=True),
-            )
-            for field in ("active", "external_id"):
-                if getattr(replacement, field) is None and (
-                    field == "active" or field not in replacement.model_fields_set
-                ):
-                    setattr(replacement, field, getattr(current, field))
-            self.storage.keep_what_others_set(account, replacement)
-            replaced = await super().replace_resource(resource_type, current, replacement, conditions)
-            return await self._settled(resource_type, replaced)
+            await self._replace(resource_type, account, replacement, conditions)
+            return await self.storage.get(resource_type, account.user_id)
 
     async def patch_resource(
         self, resource_type: ResourceType, resource_id: str, patch_op: PatchOp[Any], conditions: Conditions
     ) -> Resource[Any]:
         """Change a User."""
         async with self.storage.writing(resource_id) as account:
-            named = _named(patch_op)
-            model = self.service.get_model(resource_type)
-            has_passwords = "password" in model.model_fields
-            self.storage.remember(
-                states_active=any("active" in names for _, names in named),
-                removes_password=has_passwords
-                and any(op is PatchOperation.Op.remove and "password" in names for op, names in named),
-                stated=None if account.record else _stated(model, account.localpart, patch_op),
-                operation="patch",
-            )
-            patched = await super().patch_resource(resource_type, resource_id, patch_op, conditions)
-            return await self._settled(resource_type, patched)
+            await self._patch(resource_type, account, patch_op, conditions)
+            return await self.storage.get(resource_type, account.user_id)
+
+    async def _replace(
+        self, resource_type: ResourceType, account: Account, replacement: Resource[Any], conditions: Conditions
+    ) -> None:
+        """Replace the User of an account that is being written.
+
+        What a PUT does not name goes (RFC 7644 §3.5.1), but for `active` and `externalId`, since clients that know
+        nothing of them must not change them, and for the identifiers and the avatar that somebody other than SCIM set.
+        """
+        current = await self.storage.get(resource_type, account.user_id)
+        self.storage.remember(
+            states_active=getattr(replacement, "active", None) is not None,
+            stated=None if account.record else replacement.model_copy(deep=True),
+        )
+        for field in ("active", "external_id"):
+            if getattr(replacement, field) is None and (field == "active" or field not in replacement.model_fields_set):
+                setattr(replacement, field, getattr(current, field))
+        self.storage.keep_what_others_set(account, replacement)
+        await self._store(current, self.service.apply_replacement(current, replacement, conditions))
+
+    async def _patch(
+        self, resource_type: ResourceType, account: Account, patch_op: PatchOp[Any], conditions: Conditions
+    ) -> None:
+        """Change the User of an account that is being written."""
+        named = _named(patch_op)
+        model = self.service.get_model(resource_type)
+        has_passwords = "password" in model.model_fields
+        self.storage.remember(
+            states_active=any("active" in names for _, names in named),
+            removes_password=has_passwords
+            and any(op is PatchOperation.Op.remove and "password" in names for op, names in named),
+            stated=None if account.record else _stated(model, account.localpart, patch_op),
+            operation="patch",
+        )
+        current = await self.storage.get(resource_type, account.user_id)
+        await self._store(current, self.service.apply_patch(current, patch_op, conditions))
+
+    async def _store(self, current: Resource[Any], changed: Resource[Any] | None) -> None:
+        """Store a changed User; what is kept of it may have to change even if the User does not."""
+        if changed is not None or not self.storage.is_settled(current):
+            await self.storage.write(changed or current)
 
     async def delete_resource(self, resource_type: ResourceType, resource_id: str, conditions: Conditions) -> None:
         """Delete a User."""
@@ -177,12 +222,6 @@ class Handler(AsyncScimHandler):
         with scim_errors():
             self._ensure_open()
         return await super().apply_bulk_operation(resource_type, operation)
-
-    async def _settled(self, resource_type: ResourceType, resource: Resource[Any]) -> Resource[Any]:
-        """Return a User that was written; what is kept of it may have to change even if the User does not."""
-        if self.storage.is_settled(resource):
-            return resource
-        return await self.storage.update(resource_type, resource)
 
 
 def _announcement(request: ScimRequest, response: ScimResponse) -> ScimResponse:

@@ -14,9 +14,12 @@ from synapse_scim.database import Transaction
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-_COLUMNS = """
+_LIVE = """
     u.name, u.creation_ts, u.admin, u.locked, u.suspended, u.deactivated, u.user_type,
-    c.modified_ts, p.displayname, p.avatar_url, p.fields,
+    c.modified_ts, p.displayname, p.avatar_url, p.fields
+"""
+_LIVE_COLUMNS = 11
+_RECORD = """
     s.state, s.domain, s.user_name, s.external_id, s.attributes, s.threepids, s.displayname, s.avatar_url, s.photo,
     s.active, s.active_removed, s.manager_since_ts, s.created_ts, s.modified_ts, s.revision
 """
@@ -94,7 +97,7 @@ class AccountReader:
             return {}
         shown, parameters = ("s.state = 'deleted'", []) if deleted else self.shown_sql()
         txn.execute(
-            f"SELECT {_COLUMNS}, s.user_id IS NULL AND {self.name_taken_sql()} FROM users u"
+            f"SELECT {_LIVE}, {_RECORD} FROM users u"
             " LEFT JOIN profiles p ON p.full_user_id = u.name"
             " LEFT JOIN synapse_scim_users s ON s.user_id = u.name"
             " LEFT JOIN synapse_scim_changes c ON c.user_id = u.name"
@@ -116,10 +119,41 @@ class AccountReader:
             if self.reads_external_ids
             else {}
         )
-        return {
-            row[0]: self._account(row, frozenset(threepids.get(row[0], ())), frozenset(external_ids.get(row[0], ())))
+        accounts = {
+            row[0]: self._account(
+                row[:_LIVE_COLUMNS],
+                frozenset(threepids.get(row[0], ())),
+                frozenset(external_ids.get(row[0], ())),
+                None if row[_LIVE_COLUMNS] is None else record_of(row[_LIVE_COLUMNS + 1 :]),
+                deleted=deleted,
+            )
             for row in rows
         }
+        for user_id in self._nameless(txn, [a.user_id for a in accounts.values() if a.record is None]):
+            accounts[user_id] = attrs.evolve(accounts[user_id], user_name_taken=True)
+        return accounts
+
+    def made(
+        self, txn: Transaction, user_id: str, record: Record, external_ids: Iterable[ExternalId]
+    ) -> Account | None:
+        """Return an account that is being made, with what it is made with."""
+        txn.execute(
+            f"SELECT {_LIVE} FROM users u LEFT JOIN profiles p ON p.full_user_id = u.name"
+            " LEFT JOIN synapse_scim_changes c ON c.user_id = u.name WHERE u.name = ?",
+            (user_id,),
+        )
+        row = txn.fetchone()
+        return None if row is None else self._account(row, record.threepids, frozenset(external_ids), record)
+
+    def _nameless(self, txn: Transaction, unmanaged: Sequence[str]) -> list[str]:
+        """Return those of some accounts that SCIM does not manage whose localparts managed ones bear as userNames."""
+        if not unmanaged:
+            return []
+        txn.execute(
+            f"SELECT u.name FROM users u WHERE u.name IN ({placeholders(unmanaged)}) AND {self.name_taken_sql()}",
+            tuple(unmanaged),
+        )
+        return [row[0] for row in txn.fetchall()]
 
     @staticmethod
     def _grouped(txn: Transaction, sql: str, user_ids: Sequence[str], value: type[Any]) -> dict[str, list[Any]]:
@@ -131,10 +165,16 @@ class AccountReader:
         return grouped
 
     def _account(
-        self, row: tuple[Any, ...], threepids: frozenset[Threepid], external_ids: frozenset[ExternalId]
+        self,
+        row: tuple[Any, ...],
+        threepids: frozenset[Threepid],
+        external_ids: frozenset[ExternalId],
+        record: Record | None,
+        *,
+        deleted: bool = False,
     ) -> Account:
         (user_id, creation_ts_s, admin, locked, suspended, deactivated, user_type) = row[:7]
-        (changed_ms, displayname, avatar_url, profile_fields, state) = row[7:12]
+        (changed_ms, displayname, avatar_url, profile_fields) = row[7:]
         return Account(
             user_id=user_id,
             localpart=user_id[1 : -len(self.server_name) - 1],
@@ -151,9 +191,8 @@ class AccountReader:
             suspended=bool(suspended),
             deactivated=bool(deactivated),
             user_type=user_type,
-            user_name_taken=bool(row[-1]),
-            deleted=state == "deleted",
-            record=record_of(row[12:-1]) if state is not None else None,
+            deleted=deleted,
+            record=record,
         )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
+from functools import partial
 from itertools import chain, islice
 from typing import Any
 
@@ -83,6 +84,26 @@ class Found:
     numbered: str | None = None
     unavailable: frozenset[Threepid] = frozenset()
 
+    @property
+    def made(self) -> Made | None:
+        """The account that the new user gets which is there already, if there is one."""
+        if self.half_made is not None:
+            return Made(user_id=self.half_made, origin=Origin.half_made)
+        if self.deleted is not None:
+            return Made(user_id=self.deleted, origin=Origin.deleted)
+        if self.existing is not None and self.existing.record is None:
+            return Made(user_id=self.existing.user_id, origin=Origin.existing)
+        return None
+
+
+class _InTheWay(UserIdTaken):
+    """Something else stands where a new user wants to be."""
+
+    def __init__(self, found: Found) -> None:
+        """Say what."""
+        super().__init__("Something stands in the way of the new user")
+        self.found = found
+
 
 @attrs.frozen(kw_only=True)
 class Creation:
@@ -122,30 +143,35 @@ class Creation:
             AccountError: The names are taken, or the homeserver refuses; nothing is left behind.
         """
         localpart = wanted_localpart(wanted.as_user(), self.config.localpart, self.gateway.to_localpart)
+        look = partial(self._find, wanted=wanted, domain=domain, localpart=localpart)
         password: SetPassword | None = None
         unavailable: frozenset[Threepid] | None = None
+        # Mostly nothing is in the way: then it is looked for in the transaction that reserves the names. What takes
+        # long is not prepared for somebody who cannot be.
+        is_seen = wanted.password is not None or self.photos.stores(wanted)
+        found = await self.database.run("synapse_scim_find", look) if is_seen else Found()
         for _ in range(RACES_LOST):
-            found = await self.database.run("synapse_scim_find", self._find, wanted, domain, localpart)
-            if found.half_made is not None:
-                if await self._complete(found.half_made):
-                    return Made(user_id=found.half_made, origin=Origin.half_made)
-                continue
-            if found.deleted is not None:
-                return Made(user_id=found.deleted, origin=Origin.deleted)
-            if found.existing is not None and found.existing.record is None:
-                return Made(user_id=found.existing.user_id, origin=Origin.existing)
-            chosen = self._choose(localpart, found)
-            if wanted.password is not None and password is None:
-                password = await self.gateway.prepare_password(wanted.password)
-            try:
-                return await self._register(chosen, wanted, domain, found.unavailable, password, caller)
-            except UserIdTaken:
-                continue
-            except ThreepidTaken:
-                # Phone numbers that somebody has taken since do not matter; that is seen by looking again.
-                if found.unavailable == unavailable:
-                    raise
-                unavailable = found.unavailable
+            if found.half_made is None or await self._complete(found.half_made):
+                if found.made is not None:
+                    return found.made
+                chosen = self._choose(localpart, found)
+                if wanted.password is not None and password is None:
+                    password = await self.gateway.prepare_password(wanted.password)
+                try:
+                    return await self._register(
+                        chosen, wanted, domain, found.unavailable, password, caller, None if is_seen else look
+                    )
+                except _InTheWay as error:
+                    found, is_seen = error.found, True
+                    continue
+                except UserIdTaken:
+                    pass
+                except ThreepidTaken:
+                    # Phone numbers that somebody has taken since do not matter; that is seen by looking again.
+                    if not is_seen or found.unavailable == unavailable:
+                        raise
+                    unavailable = found.unavailable
+            found, is_seen = await self.database.run("synapse_scim_find", look), True
         raise Unavailable("The user ID is being taken by others again and again")
 
     def _choose(self, localpart: str, found: Found) -> str:
@@ -167,14 +193,25 @@ class Creation:
         unavailable: frozenset[Threepid],
         password: SetPassword | None,
         caller: Caller,
+        look: Callable[[Transaction], Found] | None,
     ) -> Made:
+        """Register an account.
+
+        Raises:
+            AccountError: The homeserver refuses, or `look` finds something in the way; nothing is left behind.
+        """
+
+        def ensure_free(txn: Transaction) -> None:
+            if look is not None and (found := look(txn)) != Found():
+                raise _InTheWay(found)
+
         user_id = self._user_id(localpart)
         async with self.database.lock(user_id):
             wanted = await self.photos.stored(user_id, wanted, None)
             plan = self.planner.creation(wanted, domain=domain, unavailable=unavailable, now=self.gateway.now())
             changed = {*changed_attributes(plan, None, {}), *(() if password is None else ("password",))}
             event = caller.event("create", user_id, tuple(sorted(changed)))
-            account = await self.writer.create(localpart, plan, password, event)
+            account = await self.writer.create(localpart, plan, password, event, ensure_free if look else None)
             if plan.fetch is not None:
                 self.photos.fetch_soon()
         return Made(user_id=user_id, origin=Origin.new, account=account)
@@ -205,14 +242,14 @@ class Creation:
         if deleted is not None:
             return Found(deleted=deleted)
         user_id = self._user_id(localpart)
-        existing = self.reader.read(txn, [user_id]).get(user_id)
-        occupied = existing is None and user_id in self._registered(txn, [user_id])
+        is_registered = user_id in self._registered(txn, [user_id])
+        existing = self.reader.read(txn, [user_id]).get(user_id) if is_registered else None
         free = None
-        if occupied or (existing is not None and existing.record is not None):
+        if is_registered and (existing is None or existing.record is not None):
             free = self._free_number(txn, localpart)
         return Found(
             existing=existing,
-            occupied=occupied,
+            occupied=is_registered and existing is None,
             numbered=free,
             unavailable=identifiers_of_others(txn, user_id, self.planner.users.threepids.shareable(wanted.attributes)),
         )

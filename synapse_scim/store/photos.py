@@ -52,6 +52,11 @@ class Photos:
     trail: Trail
     _fetches: bool = attrs.field(default=False, init=False)
 
+    @staticmethod
+    def stores(wanted: WantedUser) -> bool:
+        """Tell whether a wanted User has photos to be stored."""
+        return any(_is_data(photo.get("value")) for photo in wanted.attributes.get("photos") or ())
+
     async def stored(self, user_id: str, wanted: WantedUser, account: Account | None) -> WantedUser:
         """Return a wanted User whose `data:` photos are stored, and are `mxc:` ones by that.
 
@@ -66,9 +71,9 @@ class Photos:
             InvalidValueException: A `data:` URL holds no image that the homeserver takes.
             Unavailable: This process of the homeserver cannot store media.
         """
-        photos = wanted.attributes.get("photos") or ()
-        if not any(_is_data(photo.get("value")) for photo in photos):
+        if not self.stores(wanted):
             return wanted
+        photos = wanted.attributes["photos"]
         chosen = chosen_photo(photos)
         record = account.record if account else None
         kept, made_of = [], wanted.photo

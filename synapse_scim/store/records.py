@@ -34,6 +34,9 @@ _COLUMNS = (
 )
 """As `columns_of` gives them."""
 
+_ROWS_AT_ONCE = 100
+"""SQLite may be built to take no more than 999 parameters."""
+
 _EXPECTED = timedelta(days=1)
 """For how long a registration that was sent off, and not answered, may yet happen."""
 
@@ -52,14 +55,22 @@ class Records:
 
     columns = staticmethod(columns_of)
 
-    def insert(self, txn: Transaction, user_id: str, state: str, record: Record) -> None:
+    def insert(self, txn: Transaction, user_id: str, state: str, record: Record, *, are_free: bool = False) -> None:
         """Store the record of an account that has none.
+
+        Args:
+            txn: The transaction.
+            user_id: The account.
+            state: The state of the record.
+            record: The record.
+            are_free: The transaction has looked whether its names are.
 
         Raises:
             UserNameTaken: Another account bears the userName.
             ExternalIdTaken: Another account of the domain bears the externalId.
         """
-        self._claim(txn, user_id, record)
+        if not are_free:
+            self._claim(txn, user_id, record)
         names = ", ".join(("user_id", "state", "user_name_key", "rendering", *_COLUMNS))
         values = (user_id, state, fold(record.user_name), self._rendering(user_id, record), *columns_of(record))
         marks = ", ".join("?" * len(values))
@@ -85,23 +96,27 @@ class Records:
         if before is None:
             self.insert(txn, user_id, "active", after)
             return
-        if buried or (before.user_name, before.external_id) != (after.user_name, after.external_id):
+        former = dict(zip(_COLUMNS, columns_of(before), strict=True))
+        columns = {
+            name: value for name, value in zip(_COLUMNS, columns_of(after), strict=True) if value != former[name]
+        }
+        if buried or not columns.keys().isdisjoint({"user_name", "external_id"}):
             self._claim(txn, user_id, after)
-        assignments = ", ".join(f"{column} = ?" for column in _COLUMNS)
-        txn.execute(
-            f"UPDATE synapse_scim_users SET {assignments}, user_name_key = ?, rendering = ?, state = 'active'"
-            " WHERE user_id = ?",
-            (*columns_of(after), fold(after.user_name), self._rendering(user_id, after), user_id),
-        )
+            columns |= {"user_name_key": fold(after.user_name), "external_id": after.external_id, "state": "active"}
+        columns["rendering"] = self._rendering(user_id, after)
+        # SQLite writes the indexes of all columns that are named, even if nothing changes.
+        assignments = ", ".join(f"{name} = ?" for name in columns)
+        txn.execute(f"UPDATE synapse_scim_users SET {assignments} WHERE user_id = ?", (*columns.values(), user_id))
         self._store_values(txn, user_id, None if buried else before, after)
 
-    def show(self, txn: Transaction, user_id: str) -> bool:
-        """Let everybody see an account that was in the making.
-
-        Returns:
-            Whether it shall be active.
-        """
+    @staticmethod
+    def show(txn: Transaction, user_id: str) -> None:
+        """Let everybody see an account that was in the making."""
         txn.execute("UPDATE synapse_scim_users SET state = 'active' WHERE user_id = ?", (user_id,))
+
+    @staticmethod
+    def is_active(txn: Transaction, user_id: str) -> bool:
+        """Tell whether SCIM wishes an account to be active."""
         txn.execute("SELECT active FROM synapse_scim_users WHERE user_id = ?", (user_id,))
         row = txn.fetchone()
         return row is not None and bool(row[0])
@@ -212,24 +227,35 @@ class Records:
 
     def _store_values(self, txn: Transaction, user_id: str, before: Record | None, after: Record) -> None:
         """Make the searchable values those of a record; only the rows that differ are written."""
-        former = set(self._search_values(before)) if before else set()
-        wanted = self._search_values(after)
-        gone = sorted((value.attribute, value.entry) for value in former.difference(wanted))
+        former = set(self._search_values(before, after)) if before else set()
+        wanted = self._search_values(after, before)
+        kept = {(value.attribute, value.entry) for value in wanted}
+        gone = sorted({(value.attribute, value.entry) for value in former} - kept)
         new = [value for value in wanted if value not in former]
         if gone:
             txn.execute_batch(
                 "DELETE FROM synapse_scim_values WHERE user_id = ? AND attribute = ? AND entry = ?",
                 [(user_id, *key) for key in gone],
             )
-        if new:
-            txn.execute_batch(
-                "INSERT INTO synapse_scim_values (user_id, attribute, entry, value, threepid) VALUES (?, ?, ?, ?, ?)",
-                [(user_id, value.attribute, value.entry, value.value, value.threepid) for value in new],
+        for start in range(0, len(new), _ROWS_AT_ONCE):
+            rows = new[start : start + _ROWS_AT_ONCE]
+            # PostgreSQL takes longer to read a statement than to insert a row.
+            txn.execute(
+                "INSERT INTO synapse_scim_values (user_id, attribute, entry, value, threepid) VALUES "
+                + ", ".join(["(?, ?, ?, ?, ?)"] * len(rows))
+                + " ON CONFLICT (user_id, attribute, entry) DO UPDATE SET value = EXCLUDED.value,"
+                " threepid = EXCLUDED.threepid",
+                [column for v in rows for column in (user_id, v.attribute, v.entry, v.value, v.threepid)],
             )
 
-    def _search_values(self, record: Record) -> list[SearchValue]:
+    def _search_values(self, record: Record, other: Record | None) -> list[SearchValue]:
+        """Return what can be searched of a record, but for what is the same in another record of the account."""
+        attributes = record.attributes
+        if other is not None and other.threepids == record.threepids:
+            attributes = {name: value for name, value in attributes.items() if other.attributes.get(name) != value}
+
         def bound(attribute: str, entry: Any) -> Threepid | None:
             threepid = self.users.threepids.threepid(attribute, entry)
             return threepid if threepid in record.threepids else None
 
-        return self.values.of(record.attributes, bound)
+        return self.values.of(attributes, bound)

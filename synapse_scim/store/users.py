@@ -22,41 +22,19 @@ from synapse_scim.accounts import (
     UserIdTaken,
 )
 from synapse_scim.audit import Caller
-from synapse_scim.database import Database, Transaction
-from synapse_scim.gateway import AccountGateway
-from synapse_scim.mapping.changes import Plan, Planner
+from synapse_scim.database import Transaction
+from synapse_scim.mapping.changes import Plan
 from synapse_scim.mapping.rendering import Rendered
-from synapse_scim.mapping.user import UserMapping, is_made_of_photo
+from synapse_scim.mapping.user import is_made_of_photo
 from synapse_scim.mapping.wanted import WantedUser
 from synapse_scim.steps import SetPassword
 from synapse_scim.store import journal
-from synapse_scim.store.accounts import AccountReader
 from synapse_scim.store.audit import of_change
-from synapse_scim.store.creation import RACES_LOST, Creation, Origin, identifiers_of_others
+from synapse_scim.store.creation import RACES_LOST, Origin, identifiers_of_others
 from synapse_scim.store.errors import scim_errors
-from synapse_scim.store.leavers import Leavers
-from synapse_scim.store.photos import Photos
 from synapse_scim.store.rendering import StoredUsers
 from synapse_scim.store.rights import Rights
-from synapse_scim.store.search import Search
-from synapse_scim.store.writes import Writer
-
-
-@attrs.frozen(kw_only=True)
-class Store:
-    """What the storages of all requests share."""
-
-    database: Database
-    gateway: AccountGateway
-    model: type[Resource[Any]]
-    users: UserMapping
-    reader: AccountReader
-    planner: Planner
-    writer: Writer
-    creation: Creation
-    leavers: Leavers
-    photos: Photos
-    search: Search
+from synapse_scim.store.shared import Store
 
 
 class UserStorage(AsyncScimStorage):
@@ -200,8 +178,21 @@ class UserStorage(AsyncScimStorage):
         """Make an account look like a User; an account that SCIM did not make is adopted by that."""
         async with self.writing(str(resource.id)) as account:
             self._check_version(account, expected_version)
-            with scim_errors():
-                return self._to_resource(await self._update(account, resource))
+            await self.write(resource)
+            return self._to_resource(self._written)
+
+    async def write(self, resource: Resource[Any]) -> None:
+        """Make the account that is being written look like a User."""
+        with scim_errors():
+            await self._update(self._written, resource)
+
+    @property
+    def _written(self) -> Account:
+        return cast("Account", self._held)
+
+    def written(self) -> Rendered:
+        """Return the User of the account that is being written, as JSON."""
+        return self._store.users.rendered(self._written)
 
     async def _update(self, account: Account, resource: Resource[Any]) -> Account:
         wanted = WantedUser.from_resource(
@@ -393,7 +384,7 @@ class UserStorage(AsyncScimStorage):
     def _check_version(self, account: Account, expected_version: str | None) -> None:
         if expected_version is None:
             return
-        if self._store.users.to_payload(account)["meta"]["version"] != expected_version:
+        if self._store.users.rendered(account).version != expected_version:
             raise PreconditionFailedException
 
     def _to_resource(self, account: Account) -> Resource[Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import attrs
 
 from synapse_scim.accounts import Account, UserIdTaken
@@ -9,7 +11,7 @@ from synapse_scim.audit import Event
 from synapse_scim.database import Transaction
 from synapse_scim.gateway import AccountGateway
 from synapse_scim.mapping.changes import Plan
-from synapse_scim.steps import DatabaseChange, FinalChange, SetLocked, SetPassword
+from synapse_scim.steps import AddExternalId, DatabaseChange, FinalChange, SetLocked, SetPassword
 from synapse_scim.store import audit, journal, photo_orders
 from synapse_scim.store.accounts import AccountReader, ts_ms
 from synapse_scim.store.departures import Departure
@@ -33,18 +35,28 @@ class WriteTransactions:
     records: Records
     offboarding: Offboarding
 
-    def _reserve(self, txn: Transaction, user_id: str, plan: Plan, entry: journal.Entry) -> journal.Entry | None:
+    def _reserve(
+        self,
+        txn: Transaction,
+        user_id: str,
+        plan: Plan,
+        entry: journal.Entry,
+        ensure_free: Callable[[Transaction], None] | None,
+    ) -> journal.Entry | None:
         """Reserve what an account shall have, and record it. Returns `None` if an earlier write was left behind."""
-        if journal.read(txn, user_id) is not None:
-            return None
+        if ensure_free is not None:
+            ensure_free(txn)
         txn.execute("SELECT state, displayname FROM synapse_scim_users WHERE user_id = ?", (user_id,))
         if row := txn.fetchone():
+            # Whatever was left behind has a record.
+            if journal.read(txn, user_id) is not None:
+                return None
             state, birthmark = row
             if state != "given_up":
                 raise UserIdTaken(f"{user_id} was taken a moment ago")
             self.records.restore(txn, user_id, None, buried=False)
             entry = attrs.evolve(entry, former_birthmark=birthmark)
-        self.records.insert(txn, user_id, "pending", plan.record)
+        self.records.insert(txn, user_id, "pending", plan.record, are_free=ensure_free is not None)
         self._apply(txn, user_id, plan.database_changes)
         journal.write(txn, user_id, entry, ts_ms(plan.record.modified))
         return entry
@@ -54,12 +66,14 @@ class WriteTransactions:
         journal.write(txn, user_id, entry, 0)
 
     def _show(
-        self, txn: Transaction, user_id: str, entry: journal.Entry, left: tuple[FinalChange, ...]
+        self, txn: Transaction, user_id: str, entry: journal.Entry, left: tuple[FinalChange, ...], plan: Plan | None
     ) -> Account | None:
         if self.gateway.registers_in_steps:
             # Of steps elsewhere, some may have come back from there half-made meanwhile.
             self._apply(txn, user_id, journal.undo_of(entry.undo))
-        if not self.records.show(txn, user_id):
+        self.records.show(txn, user_id)
+        # From whoever shall not be active, something is taken away in the end.
+        if left and not self.records.is_active(txn, user_id):
             self._apply(txn, user_id, (SetLocked(locked=True),))
             self.offboarding.leave(txn, user_id, frozenset())
         if entry.fetch is not None:
@@ -68,7 +82,10 @@ class WriteTransactions:
             self._apply(txn, user_id, (SetPassword(None),))
         self._record(txn, entry.events)
         _go_on(txn, user_id, left)
-        return None if left else self.reader.read(txn, [user_id]).get(user_id)
+        if left or plan is None:
+            return None
+        subjects = [change.external_id for change in plan.database_changes if isinstance(change, AddExternalId)]
+        return self.reader.made(txn, user_id, plan.record, subjects)
 
     def _begin_update(
         self,

@@ -18,6 +18,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
+from functools import partial
 from itertools import takewhile
 from typing import Any, TypeVar
 
@@ -62,8 +63,23 @@ class Writer(WriteTransactions):
 
     database: Database
 
-    async def create(self, localpart: str, plan: Plan, password: SetPassword | None, event: Event) -> Account | None:
+    async def create(
+        self,
+        localpart: str,
+        plan: Plan,
+        password: SetPassword | None,
+        event: Event,
+        ensure_free: Callable[[Transaction], None] | None = None,
+    ) -> Account | None:
         """Register an account with everything that is planned for it, and record that. The caller holds its lock.
+
+        Args:
+            localpart: The localpart of its user ID.
+            plan: The write.
+            password: Its password, if it shall have one.
+            event: What the audit keeps of it.
+            ensure_free: Raises an `AccountError` in the transaction that reserves the names, if they are not free;
+                `None` if somebody has looked before.
 
         Returns:
             The account, if it is done with already; else it is to be read.
@@ -82,17 +98,20 @@ class Writer(WriteTransactions):
             events=(event,),
         )
         account: Account | None = None
+        reserved: journal.Entry | None = None
+        reserve = partial(self._transaction, "reserve", self._reserve, user_id, plan, entry, ensure_free)
         try:
-            while (reserved := await self._transaction("reserve", self._reserve, user_id, plan, entry)) is None:
+            while (reserved := await reserve()) is None:
                 await self.recover(user_id)
             await self.gateway.register(registration, reserved.former_birthmark)
             if self.gateway.registers_in_steps:
                 await self._take_after_registration(user_id, plan, reserved, password)
-            account = await self._conclude(user_id, entry)
+            account = await self._conclude(user_id, entry, plan)
         except Exception as error:
             # Any: a callback of another module may have failed, in its own way, after the account was made.
             refused = isinstance(error, AccountError) and not isinstance(error, Unavailable)
-            if not await self.recover(user_id, crashed=False, refused=refused):
+            is_left = reserved is not None or not refused
+            if not (is_left and await self.recover(user_id, crashed=False, refused=refused)):
                 raise
             logger.warning("The registration of %s failed after the account was made; it was completed", user_id)
         _log_unbound(user_id, plan)
@@ -281,15 +300,15 @@ class Writer(WriteTransactions):
         except self.database.conflict:
             return await self.database.run(f"synapse_scim_{name}", function, *arguments)
 
-    async def _conclude(self, user_id: str, entry: journal.Entry) -> Account | None:
+    async def _conclude(self, user_id: str, entry: journal.Entry, plan: Plan | None = None) -> Account | None:
         """Show an account that was registered. What does not depend on that is done before, to save a transaction.
 
         Returns:
-            The account, unless something is still done to it.
+            The account that was planned, unless something is still done to it.
         """
         early = tuple(takewhile(lambda change: isinstance(change, AnnounceThreepids | SetProfileField), entry.final))
         left = entry.final if await self._make(user_id, early) is None else entry.final[len(early) :]
-        account = await self._transaction("conclude", self._show, user_id, entry, left)
+        account = await self._transaction("conclude", self._show, user_id, entry, left, plan)
         audit.log(*entry.events)
         await self._finish(user_id, left)
         return account

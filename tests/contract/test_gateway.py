@@ -21,6 +21,7 @@ from synapse_scim.application import Application, account_gateway, build
 from synapse_scim.config import Config
 from synapse_scim.gateway import AccountGateway
 from synapse_scim.homeserver.database import HomeserverDatabase
+from synapse_scim.homeserver.gateway import SynapseAccounts
 from synapse_scim.mapping.identifiers import fold
 from synapse_scim.mapping.wanted import WantedUser
 from synapse_scim.module import ScimModule
@@ -32,12 +33,12 @@ from synapse_scim.steps import (
     RemoveExternalId,
     RemoveThreepid,
 )
-from synapse_scim.store.creation import Found
 from synapse_scim.store.errors import UnavailableException
 from synapse_scim.store.rights import Rights
 from synapse_scim.store.users import UserStorage
 from synapse_scim.subject import Subject
 from tests.conftest import Owner
+from tests.support.databases import Engine
 from tests.support.homeserver import LocalHomeserver
 
 pytestmark = pytest.mark.usefixtures("engine", "owner")
@@ -58,9 +59,11 @@ def gateway_of(homeserver: LocalHomeserver) -> AccountGateway:
     return account_gateway(config_of(homeserver), homeserver.hs)
 
 
-async def applied(homeserver: LocalHomeserver, user_id: str, *changes: DatabaseChange) -> None:
+async def applied(
+    homeserver: LocalHomeserver, user_id: str, *changes: DatabaseChange, gateway: AccountGateway | None = None
+) -> None:
     """Make changes in one transaction."""
-    gateway = gateway_of(homeserver)
+    gateway = gateway or gateway_of(homeserver)
 
     def apply(txn: object) -> None:
         for change in changes:
@@ -93,7 +96,7 @@ async def test_a_user_id_is_given_once(homeserver: LocalHomeserver) -> None:
 
 
 class Rivalry(HomeserverDatabase):
-    """The database of a homeserver where somebody else is always faster: they take what a creation has found free."""
+    """The database of a homeserver where somebody else is always faster: they take what a creation has reserved."""
 
     def __init__(self, homeserver: LocalHomeserver, *, takes: int) -> None:
         """Let them win so often."""
@@ -102,13 +105,13 @@ class Rivalry(HomeserverDatabase):
         self._left = takes
 
     async def run(self, name, function, *args, **kwargs):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN002, ANN003, ANN201
-        """Run a transaction, and be too late with what it found."""
+        """Run a transaction, and be too late with what it reserved."""
         result = await super().run(name, function, *args, **kwargs)
-        if isinstance(result, Found) and self._left:
+        if name == "synapse_scim_reserve" and self._left:
             self._left -= 1
             # A program's account is not one to adopt.
             await self._homeserver.hs.get_registration_handler().register_user(
-                localpart=result.numbered or "ann", user_type="bot", by_admin=True
+                localpart=args[0].partition(":")[0][1:], user_type="bot", by_admin=True
             )
         return result
 
@@ -134,6 +137,41 @@ async def test_a_lost_race_is_run_again(homeserver: LocalHomeserver) -> None:
     with pytest.raises(UnavailableException, match="again and again"):
         await users(application).create(application.provider.resource_types[0], user)
     assert await application.store.writer.unfinished() == []
+
+
+class NumberTaken(HomeserverDatabase):
+    """The database of a homeserver where somebody takes a number when a creation has found it free."""
+
+    def __init__(self, homeserver: LocalHomeserver) -> None:
+        """Let them take it once."""
+        super().__init__(homeserver.hs, fold)
+        self._homeserver = homeserver
+        self._is_taken = False
+
+    async def run(self, name, function, *args, **kwargs):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN002, ANN003, ANN201
+        """Run a transaction, and be too late with what it found."""
+        result = await super().run(name, function, *args, **kwargs)
+        if name == "synapse_scim_find" and not self._is_taken:
+            self._is_taken = True
+            await applied(self._homeserver, BOB, AddThreepid(NUMBER))
+        return result
+
+
+async def test_a_number_that_is_taken_meanwhile_is_kept_unbound(homeserver: LocalHomeserver) -> None:
+    """It is no reason not to make the account: phone numbers may be shared."""
+    application = build(config_of(homeserver), homeserver.hs, database=NumberTaken(homeserver))
+    await application.maintenance.start()
+    await homeserver.register("bob")
+    user = application.store.model.model_validate(
+        {"userName": "ann", "password": "correct horse", "phoneNumbers": [{"value": f"+{NUMBER.address}"}]}
+    )
+
+    created = await users(application).create(application.provider.resource_types[0], user)
+
+    assert created.id == ANN
+    store = homeserver.hs.get_datastores().main
+    assert await store.user_get_threepids(ANN) == []
+    assert [threepid.address for threepid in await store.user_get_threepids(BOB)] == [NUMBER.address]
 
 
 # -- Changes within a transaction ---------------------------------------------
@@ -179,6 +217,24 @@ async def test_what_is_taken_away_is_free_at_once(homeserver: LocalHomeserver) -
 
     assert await opened_by(homeserver, SUBJECT) == BOB
     assert await store.get_user_id_by_threepid("email", "ann@x.example") == BOB
+
+
+@pytest.mark.parametrize("shared", [False, True])
+async def test_other_processes_are_told_if_there_are_any(
+    homeserver: LocalHomeserver, engine: Engine, *, shared: bool
+) -> None:
+    """This process looks a subject up anew; without others, nothing is written down for them, which costs time."""
+    await homeserver.register("ann")
+    assert await opened_by(homeserver, SUBJECT) is None
+
+    await applied(homeserver, ANN, AddExternalId(SUBJECT), gateway=SynapseAccounts(homeserver.hs, shared=shared))
+
+    assert await opened_by(homeserver, SUBJECT) == ANN
+    if engine == "postgres":
+        told = await homeserver.hs.get_datastores().main.db_pool.simple_select_onecol(
+            "cache_invalidation_stream_by_instance", {"cache_func": "get_user_by_external_id"}, "keys"
+        )
+        assert told == ([["oidc", "7"]] if shared else [])
 
 
 # -- Changes of their own -----------------------------------------------------

@@ -44,10 +44,12 @@ class Steps:
         self.taken.append(name)
         if number == self._fail_at and self._when == "before":
             self._fail()
-        result = await step()
-        if number == self._fail_at:
-            self._fail()
-        return result
+        try:
+            return await step()
+        finally:
+            # Whatever came of it: a step may refuse as well.
+            if number == self._fail_at:
+                self._fail()
 
     def _fail(self) -> None:
         if self._crash:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -21,7 +22,7 @@ from synapse_scim.store.sql import Sql
 from synapse_scim.store.users import UserStorage
 from synapse_scim.subject import Subject
 from tests.support.homeserver import LocalHomeserver, StartHomeserver
-from tests.web.clients import Admin, assert_scim, url_of
+from tests.web.clients import Admin, assert_scim, new_user, url_of
 
 pytestmark = pytest.mark.usefixtures("engine")
 
@@ -103,6 +104,65 @@ async def test_what_changes_nothing_is_not_written(admin: Admin) -> None:
 
     assert "synapse_scim_update" not in names
     assert not {name for name in names if "profile" in name}
+
+
+async def test_a_put_reads_the_account_once(admin: Admin) -> None:
+    """What is there is read under the lock, and not before; the answer needs no further look."""
+    await people(admin, range(1))
+    person = (await admin.scim.users(filter='userName eq "person0"'))[0]
+
+    for title in ("Dr", "Prof"):
+        with statements() as names:
+            await admin.scim.replaced(person["id"], {**person, "title": title})
+        assert names.count("synapse_scim_read") <= 4
+
+
+@pytest.mark.homeserver(module_config={"sso": {"idp_id": "oidc"}})
+async def test_a_creation_adds_two_transactions_to_the_registration(admin: Admin) -> None:
+    """What may be in the way is looked for where the names are reserved, and the User is shown without a further look.
+
+    Nothing more is asked of Synapse than a registration is.
+    """
+    with statements() as names:
+        await admin.homeserver.register("ann", display_name="Ann")
+    registration = Counter(name for name in names if not name.startswith(("synapse_scim", "INVITE")))
+
+    with statements() as names:
+        await admin.scim.create(
+            "bob",
+            externalId="e1",
+            emails=[{"value": "bob@x.example", "type": "work"}],
+            phoneNumbers=[{"value": "+49 30 123456"}],
+        )
+
+    ours = Counter(name for name in names if name.startswith("synapse_scim"))
+    assert ours.keys() == {"synapse_scim_reserve", "synapse_scim_conclude"}
+    assert ours["synapse_scim_reserve"] <= 12
+    assert ours["synapse_scim_conclude"] <= 5
+    assert Counter(names) - ours <= registration
+
+
+async def test_who_is_there_already_is_found_by_one_transaction(admin: Admin) -> None:
+    """To refuse a userName that somebody has takes no more than to find out."""
+    await admin.scim.create("ann")
+
+    with statements() as names:
+        assert_scim(await admin.scim.post("/Users", new_user("ann")), 409)
+
+    assert {name for name in names if name.startswith("synapse_scim")} == {"synapse_scim_reserve", "synapse_scim_audit"}
+
+
+async def test_a_new_display_name_takes_two_transactions_around_the_profile(admin: Admin) -> None:
+    """It is recorded before the profile is changed, and certain after it."""
+    await people(admin, range(1))
+    person = (await admin.scim.users(filter='userName eq "person0"'))[0]
+
+    with statements() as names:
+        await admin.scim.patched(person["id"], {"op": "replace", "path": "displayName", "value": "Ann"})
+
+    ours = Counter(name for name in names if name.startswith("synapse_scim"))
+    assert ours.keys() == {"synapse_scim_read", "synapse_scim_update", "synapse_scim_settle"}
+    assert ours.total() <= 9
 
 
 async def test_a_change_of_what_matrix_does_not_know_is_one_transaction(admin: Admin) -> None:
