@@ -90,9 +90,13 @@ class Storage:
 
     def _on_postgresql(self, folder: Path, size: int, advance: Callable[[float], None]) -> Database:
         cluster = self.cluster = self.cluster or self._start_cluster()
-        kept = f"people_{size}"
-        is_there = (kept,) in _databases(cluster)
-        name = cluster.create_database(template=kept if is_there else None, name="benchmark")
+        kept, name = f"people_{size}", "benchmark"
+        there = _databases(cluster)
+        if (name,) in there:
+            # An interrupted run left it.
+            cluster.drop_database(name)
+        is_there = (kept,) in there
+        cluster.create_database(template=kept if is_there else None, name=name)
 
         def drop() -> None:
             cluster.drop_database(name)

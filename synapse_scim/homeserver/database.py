@@ -90,12 +90,14 @@ class HomeserverDatabase:
     def planning(self, *, reads_all: bool) -> str:
         """Keep PostgreSQL from what does not pay for a few accounts.
 
-        To compile the statement takes longer than to run it; and a merge of accounts and records, where that is not to
-        be read anyway, reads all records up to those of the page.
+        To compile the statement takes longer than to run it; several processes at once take twice the time of one from
+        everybody else; and a merge of accounts and records, where that is not to be read anyway, reads all records up
+        to those of the page.
         """
         if not self.is_postgresql:
             return ""
-        return "SET LOCAL jit = off; " + ("" if reads_all else "SET LOCAL enable_mergejoin = off; ")
+        settings = "SET LOCAL jit = off; SET LOCAL max_parallel_workers_per_gather = 0; "
+        return settings + ("" if reads_all else "SET LOCAL enable_mergejoin = off; ")
 
     async def run(
         self, name: str, function: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs

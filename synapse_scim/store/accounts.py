@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -35,7 +35,7 @@ def ts_ms(time: datetime) -> int:
     return (time - _EPOCH) // timedelta(milliseconds=1)
 
 
-def placeholders(values: Sequence[Any]) -> str:
+def placeholders(values: Collection[Any]) -> str:
     """Return as many `?` as there are values, for an IN list."""
     return ", ".join("?" * len(values))
 

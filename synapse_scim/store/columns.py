@@ -127,12 +127,12 @@ class Columns:
             f" ELSE {self.database.folded('p.displayname')} END"
         )
 
-    def entries(self, attribute: str) -> Sql:
-        """Return a query of the entries of a multi-valued attribute of `u`: user_id, entry and value."""
+    def entries(self, attribute: str) -> tuple[Sql, ...]:
+        """Return queries of the entries of a multi-valued attribute of `u`: user_id, entry and value."""
         if attribute == "schemas":
-            return self._schemas()
+            return (self._schemas(),)
         if attribute == "photos":
-            return self._photos()
+            return (self._photos(),)
         kept = Sql(
             "SELECT k.user_id, k.entry, k.value FROM synapse_scim_values k"
             " WHERE k.user_id = u.name AND k.attribute = ?",
@@ -140,13 +140,13 @@ class Columns:
         )
         medium = self.users.threepids.mapped(attribute)
         if medium is None:
-            return kept
+            return (kept,)
         still_bound = Sql(
             " AND (k.threepid IS NULL OR u.deactivated = 1 OR EXISTS (SELECT 1 FROM user_threepids t WHERE t.medium = ?"
             " AND t.address = k.threepid AND t.user_id = k.user_id))",
             (medium,),
         )
-        return Sql("{}{} UNION ALL {}").format(kept, still_bound, self._foreign(attribute, Sql("t.user_id = u.name")))
+        return Sql("{}{}").format(kept, still_bound), self._foreign(attribute, Sql("t.user_id = u.name"))
 
     @staticmethod
     def _photos() -> Sql:
@@ -164,7 +164,7 @@ class Columns:
     def _foreign(self, attribute: str, condition: Sql) -> Sql:
         """Return a query of the entries that stand for identifiers that somebody other than SCIM bound."""
         return Sql(
-            f"SELECT t.user_id, {_LAST_ENTRY}, {self._foreign_value(attribute)} FROM user_threepids t"
+            f"SELECT t.user_id, {_LAST_ENTRY} AS entry, {self._foreign_value(attribute)} AS value FROM user_threepids t"
             # Appended to, so that no database takes the index of all addresses for that of the account's own.
             " WHERE t.medium || '' = ? AND {} AND NOT EXISTS (SELECT 1 FROM synapse_scim_values o"
             " WHERE o.user_id = t.user_id AND o.attribute = ? AND o.threepid = t.address)",

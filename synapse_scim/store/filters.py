@@ -28,7 +28,7 @@ from scim2_models.path import (
 
 from synapse_scim.mapping.search_values import attribute_key, comparable_text
 from synapse_scim.store.columns import Columns
-from synapse_scim.store.sql import FALSE, TRUE, Sql, joined, negated
+from synapse_scim.store.sql import FALSE, TRUE, Sql, joined, negated, union_all
 from synapse_scim.text import text_problem
 
 _ORDERING = {
@@ -58,8 +58,12 @@ class FilterCompiler(FilterVisitor[Sql]):
         self._filter = scim_filter if scim_filter.model is model else ScimFilter[model](scim_filter.ast)  # type: ignore[valid-type]
         self._columns = columns
 
-    def compile(self) -> tuple[Sql, bool]:
-        """Return the condition that an account must meet, and whether an index finds the few that may meet it.
+    def compile(self) -> tuple[Sql, Sql | None]:
+        """Return the condition that an account must meet.
+
+        Returns:
+            The condition, and a query, by indexes alone, of the few accounts that may meet it; `None` where there is no
+            such query.
 
         Raises:
             InvalidFilterException: The filter asks for what cannot be searched, or for too much at once.
@@ -68,9 +72,7 @@ class FilterCompiler(FilterVisitor[Sql]):
             raise InvalidFilterException(detail=f"The filter has more than {MAX_TERMS} comparisons; ask in steps")
         condition = self.visit(self._filter.ast)
         candidates = self._candidates(self._filter.ast)
-        if candidates is None:
-            return condition, False
-        return Sql("u.name IN ({}) AND ({})").format(candidates[1], condition), True
+        return condition, candidates and candidates[1]
 
     # -- Nodes ----------------------------------------------------------------
 
@@ -134,7 +136,7 @@ class FilterCompiler(FilterVisitor[Sql]):
             case CompareOperator.eq:
                 return lambda sql: Sql(f"{sql} = ?", (text,))
             case CompareOperator.co | CompareOperator.sw | CompareOperator.ew if not text:
-                return lambda _: TRUE
+                return lambda sql: Sql(f"{sql} IS NOT NULL")
             case CompareOperator.co:
                 position = "strpos" if self._columns.database.is_postgresql else "instr"
                 return lambda sql: Sql(f"{position}({sql}, ?) > 0", (text,))
@@ -163,8 +165,7 @@ class FilterCompiler(FilterVisitor[Sql]):
             if condition is None:
                 return Sql("({}) IS NULL").format(expression)
             met = condition("({})")
-            met = met.format(*[expression] * met.text.count("{}"))
-            return Sql("({}) IS NOT NULL AND ({})").format(expression, met)
+            return Sql("({}) IS TRUE").format(met.format(*[expression] * met.text.count("{}")))
         key = attribute_key(binding)
         if condition is None:
             return negated(self._complex(key, "1 = 1") if _is_complex(binding) else self._kept(key, TRUE))
@@ -198,7 +199,10 @@ class FilterCompiler(FilterVisitor[Sql]):
     def _exists(self, binding: AttributeBinding, condition: Sql) -> Sql:
         """Tell whether an entry `e` of a multi-valued attribute meets a condition."""
         head = attribute_key(binding).partition(".")[0]
-        return Sql("EXISTS (SELECT 1 FROM ({}) e WHERE {})").format(self._columns.entries(head), condition)
+        parts = [
+            Sql("SELECT 1 FROM ({}) e WHERE {}").format(entries, condition) for entries in self._columns.entries(head)
+        ]
+        return Sql("EXISTS ({})").format(union_all(parts))
 
     def entry_value(self, binding: AttributeBinding, condition: Condition) -> Sql:
         """Apply a condition to a sub-attribute of the entry `e`, or to the entry itself if it is no complex one."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -12,15 +12,19 @@ from scim2_models import AttributeBinding, InvalidCursorException, InvalidPathEx
 from synapse_scim.database import Database, Transaction
 from synapse_scim.mapping.rendering import Rendered
 from synapse_scim.mapping.search_values import attribute_key
-from synapse_scim.store.accounts import IS_SHOWN
+from synapse_scim.store.accounts import IS_SHOWN, placeholders
 from synapse_scim.store.columns import Columns
 from synapse_scim.store.filters import FilterCompiler
 from synapse_scim.store.rendering import Renderer
 from synapse_scim.store.rights import Rights
-from synapse_scim.store.sql import EMPTY, Sql, joined
+from synapse_scim.store.sql import EMPTY, FALSE, TRUE, Sql, joined, union_all
 
 _LAST_INDEX = 2**62
 """Beyond any result, and within what both engines take as an OFFSET."""
+
+
+_FEW = 20
+"""How many accounts a statement names."""
 
 
 @attrs.frozen(kw_only=True)
@@ -45,24 +49,38 @@ class Query:
     """What a search asks the database for.
 
     Attributes:
-        matches: A query of user_id and sort_value of all accounts that match.
-        users: For a look-up by index, a query of all that the page wants to know of those accounts: the database takes
-            longer to plan a statement that asks who and then what than to run either.
+        select: A query of user_id and sort_value of all accounts that match, with a place for `membership`.
+        select_users: For a look-up by index, a query of all that the page wants to know of those accounts, with that
+            place too: the database takes longer to plan a statement that asks who and then what than to run either.
+        candidates: For a look-up by index, a query of the few accounts that may match.
+        membership: The condition of being among those few.
         sorts: Whether sort_value orders them; else the user ID does.
         descending: Whether the order is turned round.
         filters: Whether some accounts do not match.
     """
 
-    matches: Sql
-    users: Sql | None
+    select: Sql
+    select_users: Sql | None
+    candidates: Sql | None
+    membership: Sql
     sorts: bool
     descending: bool
     filters: bool
 
     @property
+    def matches(self) -> Sql:
+        """A query of user_id and sort_value of all accounts that match."""
+        return self.select.format(self.membership)
+
+    @property
     def reads_all(self) -> bool:
         """Whether the database has to look at every account."""
-        return self.users is None and (self.filters or self.sorts)
+        return self.select_users is None and (self.filters or self.sorts)
+
+    def among(self, user_ids: Collection[str]) -> Query:
+        """Return the query for when the candidates are known."""
+        condition = f"u.name IN ({placeholders(user_ids)})" if user_ids else FALSE.text
+        return attrs.evolve(self, membership=Sql(condition, tuple(user_ids)))
 
     def order(self, *, backwards: bool) -> str:
         """Return the ORDER BY of the results: values first, then accounts without one, then by user ID."""
@@ -121,9 +139,10 @@ class Search:
 
         def page(txn: Transaction) -> Page:
             with self.database.bounded(txn) if query.reads_all else nullcontext():
+                narrowed = self._narrowed(txn, query)
                 if request.cursor is None:
-                    return self._page_by_index(txn, query, request)
-                return self._page_by_cursor(txn, query, where, request.count)
+                    return self._page_by_index(txn, narrowed, request)
+                return self._page_by_cursor(txn, narrowed, where, request.count)
 
         async with self.database.scanning() if query.reads_all else nullcontext():
             return await self.database.run("synapse_scim_search", page)
@@ -132,9 +151,9 @@ class Search:
         """Compile a search."""
         visible, parameters = rights.visible_sql()
         conditions = [Sql(visible, tuple(parameters))]
-        is_lookup = False
+        candidates = None
         if request.filter is not None:
-            condition, is_lookup = FilterCompiler(request.filter, self.model, self.columns).compile()
+            condition, candidates = FilterCompiler(request.filter, self.model, self.columns).compile()
             conditions.append(condition)
         binding = request.sort_binding(self.model)
         value = self._sort_value(binding) if binding is not None else Sql("NULL")
@@ -142,11 +161,13 @@ class Search:
         if request.filter is not None:
             text += IS_SHOWN
         shown, hidden = self.renderer.reader.shown_sql(IS_SHOWN if "s." in text else self._is_shown())
-        where = joined(" AND ", (Sql(shown, tuple(hidden)), *conditions))
-        matches = Sql(f"SELECT u.name AS user_id, {{}} AS sort_value FROM users u{self.columns.joins(text)} WHERE {{}}")
+        where = joined(" AND ", (Sql("{}"), Sql(shown, tuple(hidden)), *conditions))
+        select = Sql(f"SELECT u.name AS user_id, {{}} AS sort_value FROM users u{self.columns.joins(text)} WHERE {{}}")
         return Query(
-            matches=matches.format(value, where),
-            users=self._users_of(where) if is_lookup and binding is None else None,
+            select=select.format(value, where),
+            select_users=self._users_of(where) if candidates is not None and binding is None else None,
+            candidates=candidates,
+            membership=TRUE if candidates is None else Sql("u.name IN ({})").format(candidates),
             sorts=binding is not None,
             descending=binding is not None and request.sort_order == SearchRequest.SortOrder.descending,
             filters=request.filter is not None,
@@ -194,10 +215,22 @@ class Search:
             (f"{head}.primary",),
         )
         return Sql("(SELECT {} FROM ({}) e ORDER BY {}, e.entry, e.value LIMIT 1)").format(
-            value, self.columns.entries(head), primary
+            value, union_all(self.columns.entries(head)), primary
         )
 
     # -- Pages ----------------------------------------------------------------
+
+    def _narrowed(self, txn: Transaction, query: Query) -> Query:
+        """Return what is left to ask when the few accounts that may match are known.
+
+        PostgreSQL takes several times as long to think of ways to join them with all that is asked of them as to run
+        both one after the other. SQLite remembers how it runs a statement.
+        """
+        if query.candidates is None or not self.database.is_postgresql:
+            return query
+        txn.execute(f"{query.candidates.text} LIMIT ?", (*query.candidates.parameters, _FEW + 1))
+        found = {user_id for (user_id,) in txn.fetchall()}
+        return query if len(found) > _FEW else query.among(found)
 
     def _page_by_index(self, txn: Transaction, query: Query, request: SearchRequest[Any]) -> Page:
         offset = min(request.start_index_0 or 0, _LAST_INDEX)
@@ -243,10 +276,10 @@ class Search:
         offset: int = 0,
     ) -> list[tuple[Any, ...]]:
         """Return, of each account of a page, its sort value and what the renderer wants to know."""
-        if limit == 0:
+        if limit == 0 or query.membership == FALSE:
             return []
         sql = self.page(query, beyond, backwards=backwards, limit=limit, offset=offset)
-        planning = self.database.planning(reads_all=query.filters) if query.users is None else ""
+        planning = self.database.planning(reads_all=query.filters) if query.select_users is None else ""
         txn.execute(planning + sql.text, sql.parameters)
         return txn.fetchall()
 
@@ -259,8 +292,8 @@ class Search:
         )
         if offset:
             bounds = Sql(" LIMIT ? OFFSET ?", (_LAST_INDEX if limit is None else limit, offset))
-        if query.users is not None and beyond is None:
-            return Sql("{}{}").format(query.users, bounds)
+        if query.select_users is not None and beyond is None:
+            return Sql("{}{}").format(query.select_users.format(query.membership), bounds)
         where = Sql(" WHERE {}").format(beyond) if beyond else EMPTY
         order = query.order(backwards=backwards)
         return Sql(

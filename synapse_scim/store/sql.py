@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import attrs
@@ -41,6 +41,11 @@ def joined(separator: str, parts: Iterable[Sql]) -> Sql:
     """Return pieces with a separator between them, each in brackets."""
     pieces = list(parts)
     return Sql(separator.join(f"({piece.text})" for piece in pieces), sum((p.parameters for p in pieces), ()))
+
+
+def union_all(queries: Sequence[Sql]) -> Sql:
+    """Return a query of what several find."""
+    return Sql(" UNION ALL ".join("{}" for _ in queries)).format(*queries)
 
 
 def negated(condition: Sql) -> Sql:

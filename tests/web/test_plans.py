@@ -247,3 +247,15 @@ async def test_a_search_that_takes_too_long_is_ended(admin: Admin) -> None:
     lookup = SearchRequest[Any].model_validate({"filter": 'userName eq "person1"'})
     assert (await users.search([*application.provider.resource_types], lookup)).total == 1
     assert len(await admin.scim.users(filter=long)) == 9
+
+
+async def test_other_errors_of_a_search_are_errors(admin: Admin) -> None:
+    """What the database says of a statement that is wrong is not taken for a search that took too long."""
+    database = HomeserverDatabase(admin.homeserver.hs, fold)
+
+    def wrong(txn: Any) -> None:
+        with database.bounded(txn):
+            txn.execute("SELECT 1 FROM nothing_of_that_name")
+
+    with pytest.raises(Exception, match="nothing_of_that_name"):
+        await database.run("wrong", wrong)
