@@ -17,7 +17,7 @@ from synapse_scim.homeserver.listeners import (
     refuse_refreshing_when_locked,
     serve_below_client_api,
 )
-from synapse_scim.homeserver.sessions import refuse_locked
+from synapse_scim.homeserver.sessions import refuse_leavers
 from synapse_scim.homeserver.shutdown import finish_first
 from synapse_scim.resources.endpoint import ScimResource
 from synapse_scim.resources.request import STABLE_PREFIX, UNSTABLE_PREFIX
@@ -69,7 +69,7 @@ class ScimModule:
         if config.mas is None:
             refuse_refreshing_when_locked(hs)
         else:
-            refuse_locked(hs)
+            refuse_leavers(hs)
         finish_first(hs, endpoint.activity.end)
         _notice_changes(api, application.maintenance)
         _ = api.run_as_background_process("synapse_scim_start", application.maintenance.start)

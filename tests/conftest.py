@@ -122,7 +122,7 @@ def homeserver(
     module = scim_module(options.pop("module_config", None))
     if "engine" in request.fixturenames:
         options.setdefault("engine", request.getfixturevalue("engine"))
-    if "mas" in request.fixturenames or ("owner" in request.fixturenames and request.getfixturevalue("owner") == "mas"):
+    if "mas" in request.fixturenames or _is_mas(request):
         options["mas"] = request.getfixturevalue("mas")
     homeserver = runner.run(local.start_homeserver(databases, module=module, **options))
     yield homeserver
@@ -141,10 +141,15 @@ def issuer(runner: BlockingRunner) -> Iterator[TokenIssuer]:
 def start_homeserver(
     request: pytest.FixtureRequest, databases: Databases, runner: BlockingRunner
 ) -> Iterator[StartHomeserver]:
-    """Start homeservers in this process; for a test that needs several, or one that it starts itself."""
+    """Start homeservers in this process; for a test that needs several, or one that it starts itself.
+
+    If the same test has `owner`, accounts belong to whom that names.
+    """
     with ExitStack() as stack:
 
         async def start(**options: Any) -> LocalHomeserver:
+            if _is_mas(request):
+                options.setdefault("mas", request.getfixturevalue("mas"))
             homeserver = await local.start_homeserver(databases, **options)
             stack.callback(lambda: runner.run(homeserver.stop(_expected_errors(request))))
             return homeserver
@@ -163,6 +168,11 @@ def spawn_homeserver(databases: Databases) -> Iterator[SpawnHomeserver]:
             return homeserver
 
         yield spawn
+
+
+def _is_mas(request: pytest.FixtureRequest) -> bool:
+    """Tell whether the accounts of a test's homeservers are MAS's, because `owner` says so."""
+    return "owner" in request.fixturenames and request.getfixturevalue("owner") == "mas"
 
 
 def _parameters(item: pytest.Item) -> set[tuple[str, object]]:

@@ -108,6 +108,10 @@ class MasAccounts(SynapseAccounts):
 
     async def register(self, registration: Registration, former: str | None = None) -> None:
         """Register an account, which Synapse has before the service answers."""
+        with self._outages.translated():
+            await self._register(registration, former)
+
+    async def _register(self, registration: Registration, former: str | None) -> None:
         localpart = registration.localpart
         user_id = f"@{localpart}:{self.server_name}"
         user = {"username": localpart, "displayname": registration.displayname}
@@ -133,7 +137,8 @@ class MasAccounts(SynapseAccounts):
     async def give_up(self, user_id: str) -> None:
         """Let nobody open an account, and leave it nothing that somebody else may want."""
         await self._users.bar(user_id)
-        await self._store.set_user_locked_status(user_id, locked=True)
+        with self._outages.translated():
+            await self._store.set_user_locked_status(user_id, locked=True)
 
     async def _check_registration(self, localpart: str) -> None:
         """Ask here what Synapse has against a name: the service does not pass that on."""
@@ -179,7 +184,8 @@ class MasAccounts(SynapseAccounts):
                 await self._users.end_sessions(user_id)
                 return await super().finish(user_id, change)
             case Deactivate(erase):
-                await self._deactivate(user_id, erase=erase)
+                with self._outages.translated():
+                    await self._deactivate(user_id, erase=erase)
             case Reactivate():
                 await self._users.act(user_id, "reactivate")
             case _:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, quote_plus, urlencode
 
 import attrs
-from synapse.util.async_helpers import Linearizer
 
 from synapse_scim.accounts import Unavailable
 from synapse_scim.config import ConfigurationError, Mas
@@ -79,7 +78,6 @@ class MasApi:
         # RFC 6749 §2.3.1: both are encoded before they become user name and password.
         credentials = f"{quote_plus(settings.client_id)}:{quote_plus(_secret(settings.client_secret_path))}"
         self._basic = f"Basic {b64encode(credentials.encode()).decode()}"
-        self._queue = Linearizer(name="synapse_scim_mas_token", clock=self._clock)
         self._token: _Token | None = None
 
     async def get(self, path: str, query: Mapping[str, str | int] | None = None) -> Any:
@@ -161,12 +159,14 @@ class MasApi:
         return answer
 
     async def _usable_token(self, refused: _Token | None) -> _Token:
-        """Return a token, another one than that which was refused. Whoever waits for one takes that of the first."""
-        async with self._queue.queue(""):
-            token = self._token
-            if token is None or token is refused or self._clock.time() >= token.usable_until:
-                self._token = token = await self._new_token()
-            return token
+        """Return a token, another one than that which was refused.
+
+        Whoever comes while one is fetched waits for that one, and shares the failure if there is none.
+        """
+        token = self._token
+        if token is None or token is refused or self._clock.time() >= token.usable_until:
+            self._token = token = await self._web.once(self._token_url, self._new_token)
+        return token
 
     async def _new_token(self) -> _Token:
         form = urlencode({"grant_type": "client_credentials", "scope": SCOPE}).encode()

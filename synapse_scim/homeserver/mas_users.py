@@ -33,12 +33,15 @@ from synapse_scim.steps import (
 logger = logging.getLogger(__name__)
 
 _SESSIONS: tuple[tuple[str, str, str], ...] = (
-    ("user-sessions", "filter[user]", "finish"),
-    ("oauth2-sessions", "filter[user]", "finish"),
-    ("compat-sessions", "filter[user]", "finish"),
-    ("personal-sessions", "filter[actor_user]", "revoke"),
+    ("user-sessions", "user", "finish"),
+    ("oauth2-sessions", "user", "finish"),
+    ("compat-sessions", "user", "finish"),
+    ("personal-sessions", "actor_user", "revoke"),
 )
-"""The kinds of sessions: by which filter those of a user are found, and what ends one."""
+"""The kinds of sessions: what a user is to them, and what ends one."""
+
+_HAS_ENDED = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT})
+"""How it is refused to end a session that has ended."""
 
 
 @attrs.frozen(kw_only=True)
@@ -83,6 +86,9 @@ class MasUsers:
             return None
         with as_expected():
             attributes = answer["data"]["attributes"]
+            if attributes["username"] != localpart:
+                # It looks for names whatever their case, and finds somebody else.
+                return None
             return MasUser(
                 mas_id=str(answer["data"]["id"]),
                 is_admin=bool(attributes["admin"]),
@@ -116,13 +122,12 @@ class MasUsers:
         user = await self.known(account.user_id)
         if user.is_admin:
             raise AccountProtected(f"The account {account.user_id} may administer Matrix Authentication Service")
-        mine = {"filter[user]": user.mas_id}
-        emails = await self.api.all("user-emails", mine)
-        links = await self.api.all("upstream-oauth-links", mine) if self.upstream_providers else []
+        emails = await self._of(user.mas_id, "user-emails")
+        links = await self._of(user.mas_id, "upstream-oauth-links") if self.upstream_providers else {}
         names = {provider_id: name for name, provider_id in self.upstream_providers.items()}
         with as_expected():
-            threepids = {Threepid("email", self._canonical(email["attributes"]["email"])) for email in emails}
-            found = [(link["attributes"]["provider_id"], link["attributes"]["subject"]) for link in links]
+            threepids = {Threepid("email", self._canonical(email["email"])) for email in emails.values()}
+            found = [(link["provider_id"], link["subject"]) for link in links.values()]
         subjects = {ExternalId(names[provider_id], subject) for provider_id, subject in found if provider_id in names}
         # Adoption loses nothing that Synapse knows from before.
         kept = {
@@ -162,11 +167,11 @@ class MasUsers:
             case AddThreepid(threepid):
                 await self._add_email(mas_id, threepid)
             case RemoveThreepid(threepid):
-                await self._empty("user-emails", {"filter[user]": mas_id, "filter[email]": threepid.address})
+                await self._empty(mas_id, "user-emails", {"filter[email]": threepid.address})
             case AddExternalId(external_id):
                 await self._add_link(mas_id, external_id)
             case RemoveExternalId(external_id):
-                await self._empty("upstream-oauth-links", {"filter[user]": mas_id, **self._link_filter(external_id)})
+                await self._empty(mas_id, "upstream-oauth-links", self._link_filter(external_id))
             case SetLocked(locked):
                 await self.api.post(f"users/{mas_id}/{'lock' if locked else 'unlock'}")
             case _:
@@ -177,20 +182,21 @@ class MasUsers:
         user = await self.find(user_id)
         if user is not None:
             await self.api.post(f"users/{user.mas_id}/lock")
-            await self._empty("user-emails", {"filter[user]": user.mas_id})
-            await self._empty("upstream-oauth-links", {"filter[user]": user.mas_id})
+            await self._empty(user.mas_id, "user-emails")
+            await self._empty(user.mas_id, "upstream-oauth-links")
             await self._set_password(user.mas_id, None)
 
     async def end_sessions(self, user_id: str) -> None:
         """End all sessions of a user, of every kind."""
         mas_id = (await self.known(user_id)).mas_id
-        for kind, of_user, end in _SESSIONS:
-            for session in await self.api.all(kind, {of_user: mas_id, "filter[status]": "active"}):
+        for kind, whose, end in _SESSIONS:
+            for session in await self._of(mas_id, kind, {"filter[status]": "active"}, whose=whose):
                 try:
-                    await self.api.post(f"{kind}/{_id_of(session)}/{end}")
+                    await self.api.post(f"{kind}/{session}/{end}")
                 except MasRefusal as refusal:
-                    # Somebody else has ended it.
-                    logger.info("A session of %s is not ended: %s", user_id, refusal)
+                    if refusal.status not in _HAS_ENDED:
+                        raise
+                    logger.info("A session of %s had ended: %s", user_id, refusal)
 
     async def _set_password(self, mas_id: str, password: str | None) -> None:
         """Set a password; to remove one, set one that nobody knows."""
@@ -219,7 +225,7 @@ class MasUsers:
                 ) from refusal
             if refusal.status != HTTPStatus.CONFLICT:
                 raise
-            if not await self.api.all("user-emails", {"filter[user]": mas_id, "filter[email]": threepid.address}):
+            if not await self._of(mas_id, "user-emails", {"filter[email]": threepid.address}):
                 raise ThreepidTaken("Another account has one of the e-mail addresses ('emails.value')") from None
 
     async def _add_link(self, mas_id: str, external_id: ExternalId) -> None:
@@ -237,8 +243,7 @@ class MasUsers:
                 ) from refusal
             if refusal.status != HTTPStatus.CONFLICT:
                 raise
-            mine = {"filter[user]": mas_id, **self._link_filter(external_id)}
-            if not await self.api.all("upstream-oauth-links", mine):
+            if not await self._of(mas_id, "upstream-oauth-links", self._link_filter(external_id)):
                 raise ExternalIdTaken(
                     "The single sign-on identity of this 'externalId' opens another account"
                 ) from None
@@ -254,12 +259,22 @@ class MasUsers:
             # Synapse would not take it from anybody but the service.
             return address
 
-    async def _empty(self, path: str, query: Mapping[str, str]) -> None:
-        """Remove everything that a path lists."""
-        for resource in await self.api.all(path, query):
-            await self.api.delete(f"{path}/{_id_of(resource)}")
+    async def _empty(self, mas_id: str, path: str, query: Mapping[str, str] | None = None) -> None:
+        """Remove everything of a user that a path lists."""
+        for resource_id in await self._of(mas_id, path, query):
+            await self.api.delete(f"{path}/{resource_id}")
 
+    async def _of(
+        self, mas_id: str, path: str, query: Mapping[str, str] | None = None, whose: str = "user"
+    ) -> dict[str, dict[str, Any]]:
+        """Return what a path lists of a user: the attributes of each resource, by ID.
 
-def _id_of(resource: Mapping[str, Any]) -> str:
-    with as_expected():
-        return str(resource["id"])
+        Raises:
+            Unavailable: Something else is listed as well: nothing of anybody else's is to be removed.
+        """
+        resources = await self.api.all(path, {f"filter[{whose}]": mas_id, **(query or {})})
+        with as_expected():
+            found = {str(resource["id"]): dict(resource["attributes"]) for resource in resources}
+            if any(attributes[f"{whose}_id"] != mas_id for attributes in found.values()):
+                raise ValueError(path)
+        return found

@@ -1,10 +1,10 @@
-"""Sessions of accounts that are locked."""
+"""Sessions of accounts that are locked, or gone."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from synapse.api.errors import UserLockedError
+from synapse.api.errors import InvalidClientTokenError, UserLockedError
 from synapse.http.servlet import parse_json_object_from_request
 from synapse.rest.client.login import RefreshTokenServlet
 
@@ -14,11 +14,12 @@ if TYPE_CHECKING:
     from synapse.types import JsonDict, Requester
 
 
-def refuse_locked(hs: HomeServer) -> None:
-    """Let nobody who is locked use a token of Matrix Authentication Service.
+def refuse_leavers(hs: HomeServer) -> None:
+    """Let nobody who is locked or deactivated use a token of Matrix Authentication Service.
 
-    Synapse asks the service about a token, and remembers the answer for two minutes; its own flag, which says at once
-    that an account is locked, it does not look at. The answer is the one that it gives where accounts are its own.
+    Synapse asks the service about a token, and remembers the answer for two minutes; its own flags, which say at once
+    that an account is locked or deactivated, it does not look at. The answers are those that it gives where accounts
+    are its own.
     """
     auth = hs.get_auth()
     store = hs.get_datastores().main
@@ -30,9 +31,14 @@ def refuse_locked(hs: HomeServer) -> None:
         requester = await ask_for(
             request, allow_guest=allow_guest, allow_expired=allow_expired, allow_locked=allow_locked
         )
+        # An appservice is not held up by it, and may act as somebody who has no account.
         user_id = requester.user.to_string()
-        if not allow_locked and await store.get_user_locked_status(user_id):  # type: ignore[call-arg, arg-type, misc]
-            raise UserLockedError
+        account = await store.get_user_by_id(user_id)  # type: ignore[call-arg, arg-type, misc]
+        if requester.app_service_id is None and account is not None:
+            if account.is_deactivated:
+                raise InvalidClientTokenError
+            if account.locked and not allow_locked:
+                raise UserLockedError
         return requester
 
     auth.get_user_by_req = get_user_by_req  # type: ignore[method-assign, assignment]

@@ -67,8 +67,9 @@ class AccessTokens:
         user_id = requester.user.to_string()
         if requester.app_service_id is not None:
             raise Forbidden("Application services cannot use SCIM")
-        suspended = await self._store.get_user_suspended_status(user_id)  # type: ignore[call-arg, arg-type, misc]
-        if requester.shadow_banned or suspended:
+        # Of a token of Matrix Authentication Service, the requester does not know it.
+        account = await self._store.get_user_by_id(user_id)  # type: ignore[call-arg, arg-type, misc]
+        if account is None or account.is_shadow_banned or account.suspended:
             raise Forbidden("The account of this access token is restricted")
         if not await self._auth.is_server_admin(requester):
             raise Forbidden("This access token does not belong to a server administrator")

@@ -71,6 +71,28 @@ class Plan:
         """Return an account as it is after the write, or `None` where only the homeserver can tell."""
         if not all(isinstance(change, AnnounceThreepids | EndSessions) for change in self.final_changes):
             return None
+        mapped = {DISPLAYNAME: account.displayname, AVATAR_URL: account.avatar_url}
+        profile = {**account.profile_fields, **mapped, **{write.field: write.value for write in self.profile_changes}}
+        return attrs.evolve(
+            self._changed(account),
+            record=self.record,
+            user_name_taken=False,
+            deleted=False,
+            displayname=profile[DISPLAYNAME],
+            avatar_url=profile[AVATAR_URL],
+            profile_fields={n: value for n, value in profile.items() if n not in mapped and value is not None},
+        )
+
+    def seen(self, account: Account) -> Account:
+        """Return an account that was read after the write, with what its owner may tell Synapse of again only later.
+
+        Whoever is deactivated has none of it any more.
+        """
+        gone = any(isinstance(change, Deactivate) for change in self.final_changes)
+        return account if gone else self._changed(account)
+
+    def _changed(self, account: Account) -> Account:
+        """Return an account with the changes of the database made."""
         threepids, external_ids, locked = set(account.threepids), set(account.external_ids), account.locked
         for change in self.database_changes:
             match change:
@@ -84,25 +106,9 @@ class Plan:
                     external_ids.discard(external_id)
                 case SetLocked(locked):
                     pass
-        mapped = {DISPLAYNAME: account.displayname, AVATAR_URL: account.avatar_url}
-        profile = {**account.profile_fields, **mapped, **{write.field: write.value for write in self.profile_changes}}
         return attrs.evolve(
-            account,
-            record=self.record,
-            user_name_taken=False,
-            deleted=False,
-            threepids=frozenset(threepids),
-            external_ids=frozenset(external_ids),
-            locked=locked,
-            displayname=profile[DISPLAYNAME],
-            avatar_url=profile[AVATAR_URL],
-            profile_fields={n: value for n, value in profile.items() if n not in mapped and value is not None},
+            account, threepids=frozenset(threepids), external_ids=frozenset(external_ids), locked=locked
         )
-
-    def seen(self, account: Account) -> Account:
-        """Return an account that was read after the write, with what its owner may tell Synapse of again only later."""
-        regained = frozenset(change.threepid for change in self.database_changes if isinstance(change, AddThreepid))
-        return attrs.evolve(account, threepids=account.threepids | regained) if self.returns else account
 
 
 @attrs.frozen(kw_only=True)

@@ -159,10 +159,11 @@ class Writer(WriteTransactions):
             AccountError: The guard, or a module of the homeserver, forbids it; nothing has changed.
         """
         await self.gateway.check_deactivation(account.user_id)
+        # The lock first: whatever is late elsewhere, nobody gets in meanwhile.
         changes: tuple[DatabaseChange, ...] = (
+            SetLocked(locked=True),
             *(RemoveThreepid(threepid) for threepid in sorted(account.threepids)),
             *(RemoveExternalId(external_id) for external_id in sorted(account.external_ids)),
-            SetLocked(locked=True),
         )
         elsewhere: tuple[FinalChange, ...] = tuple(map(Elsewhere, self.gateway.elsewhere(changes)))
         last: tuple[FinalChange, ...] = (

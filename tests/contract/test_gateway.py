@@ -1,4 +1,4 @@
-"""What `AccountGateway` promises holds for Synapse."""
+"""What `AccountGateway` promises holds for Synapse and, where it has to do with them, for accounts of MAS's."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from synapse_scim.accounts import (
     ThreepidTaken,
     UserIdTaken,
 )
-from synapse_scim.application import Application, build
+from synapse_scim.application import Application, account_gateway, build
 from synapse_scim.config import Config
+from synapse_scim.gateway import AccountGateway
 from synapse_scim.homeserver.database import HomeserverDatabase
-from synapse_scim.homeserver.gateway import SynapseAccounts
 from synapse_scim.mapping.identifiers import fold
 from synapse_scim.mapping.wanted import WantedUser
+from synapse_scim.module import ScimModule
 from synapse_scim.steps import (
     AddExternalId,
     AddThreepid,
@@ -36,9 +37,10 @@ from synapse_scim.store.errors import UnavailableException
 from synapse_scim.store.rights import Rights
 from synapse_scim.store.users import UserStorage
 from synapse_scim.subject import Subject
+from tests.conftest import Owner
 from tests.support.homeserver import LocalHomeserver
 
-pytestmark = pytest.mark.usefixtures("engine")
+pytestmark = pytest.mark.usefixtures("engine", "owner")
 
 ANN, BOB = "@ann:example.org", "@bob:example.org"
 EMAIL = Threepid("email", "ann@x.example")
@@ -46,9 +48,19 @@ NUMBER = Threepid("msisdn", "4930123456")
 SUBJECT = ExternalId("oidc", "7")
 
 
+def config_of(homeserver: LocalHomeserver) -> Config:
+    """Return the module's configuration, which says to whom accounts belong."""
+    return ScimModule.parse_config(homeserver.delegation)
+
+
+def gateway_of(homeserver: LocalHomeserver) -> AccountGateway:
+    """Return the gateway to the accounts of a homeserver."""
+    return account_gateway(config_of(homeserver), homeserver.hs)
+
+
 async def applied(homeserver: LocalHomeserver, user_id: str, *changes: DatabaseChange) -> None:
     """Make changes in one transaction."""
-    gateway = SynapseAccounts(homeserver.hs, max_photo_size=0)
+    gateway = gateway_of(homeserver)
 
     def apply(txn: object) -> None:
         for change in changes:
@@ -70,7 +82,7 @@ async def opened_by(homeserver: LocalHomeserver, external_id: ExternalId) -> str
 
 async def test_a_user_id_is_given_once(homeserver: LocalHomeserver) -> None:
     """Who comes second is told that it is taken, in whatever case it is asked for; other names that cannot be, why."""
-    gateway = SynapseAccounts(homeserver.hs, max_photo_size=0)
+    gateway = gateway_of(homeserver)
     await gateway.register(gateway.registration("ann", "Ann", None))
 
     with pytest.raises(UserIdTaken, match=f"{ANN} is taken"):
@@ -110,13 +122,13 @@ def users(application: Application) -> UserStorage:
 async def test_a_lost_race_is_run_again(homeserver: LocalHomeserver) -> None:
     """Who finds the localpart taken by somebody faster gets the next one; who always does is told to come back."""
     for takes, user_id in ((1, "@ann2:example.org"), (2, "@ann5:example.org")):
-        application = build(Config(), homeserver.hs, database=Rivalry(homeserver, takes=takes))
+        application = build(config_of(homeserver), homeserver.hs, database=Rivalry(homeserver, takes=takes))
         await application.maintenance.start()
         user = application.store.model.model_validate({"userName": f"ann@{takes}.example"})
         created = await users(application).create(application.provider.resource_types[0], user)
         assert created.id == user_id
 
-    application = build(Config(), homeserver.hs, database=Rivalry(homeserver, takes=100))
+    application = build(config_of(homeserver), homeserver.hs, database=Rivalry(homeserver, takes=100))
     await application.maintenance.start()
     user = application.store.model.model_validate({"userName": "ann", "password": "correct horse"})
     with pytest.raises(UnavailableException, match="again and again"):
@@ -194,8 +206,8 @@ def renaming(application: Application) -> ProfileChange:
 
 async def test_a_profile_change_can_be_repeated_or_refused(homeserver: LocalHomeserver) -> None:
     """Repeating it does no harm, and what the homeserver refuses is an error of the module's own."""
-    application = build(Config(), homeserver.hs)
-    change, gateway = renaming(application), SynapseAccounts(homeserver.hs, max_photo_size=0)
+    application = build(config_of(homeserver), homeserver.hs)
+    change, gateway = renaming(application), gateway_of(homeserver)
     await homeserver.register("ann", display_name="Ann")
 
     with homeserver._context():
@@ -210,12 +222,15 @@ async def test_a_profile_change_can_be_repeated_or_refused(homeserver: LocalHome
     assert profile == "Anna"
 
 
-async def test_has_password_knows_the_password(homeserver: LocalHomeserver) -> None:
-    """An account without one has none, whatever is asked."""
-    gateway = SynapseAccounts(homeserver.hs, max_photo_size=0)
-    await homeserver.register("ann", password="correct horse")
+async def test_has_password_knows_the_password(homeserver: LocalHomeserver, owner: Owner) -> None:
+    """An account without one has none, whatever is asked. Of MAS's, only those are known that SCIM has set."""
+    gateway = gateway_of(homeserver)
+    await homeserver.register("ann")
     await homeserver.register("bob")
+    await homeserver.register("cat", password="her own choice")
+    await applied(homeserver, ANN, await gateway.prepare_password("correct horse"))
 
     assert await gateway.has_password(ANN, "correct horse")
     assert not await gateway.has_password(ANN, "battery staple")
     assert not await gateway.has_password(BOB, "")
+    assert await gateway.has_password("@cat:example.org", "her own choice") == (owner == "synapse")

@@ -7,20 +7,20 @@ import pytest
 from synapse_scim.accounts import Record, Unavailable
 from synapse_scim.application import Application, build
 from synapse_scim.audit import MAINTENANCE
-from synapse_scim.config import Config
 from synapse_scim.mapping.changes import Plan
+from synapse_scim.module import ScimModule
 from synapse_scim.steps import EndSessions
 from synapse_scim.store import journal
 from tests.support.homeserver import LocalHomeserver
 
-pytestmark = pytest.mark.usefixtures("engine")
+pytestmark = pytest.mark.usefixtures("engine", "owner")
 
 ANN = "@ann:example.org"
 
 
 async def prepared(homeserver: LocalHomeserver, entry: journal.Entry) -> Application:
     """Return SCIM on a homeserver where a write was left behind."""
-    application = build(Config(), homeserver.hs)
+    application = build(ScimModule.parse_config(homeserver.delegation), homeserver.hs)
     await application.maintenance.start()
     await application.store.database.run("test_leave_behind", journal.write, ANN, entry, 0)
     return application
@@ -68,7 +68,8 @@ async def test_what_cannot_be_finished_yet_makes_the_next_wait(homeserver: Local
             raise Unavailable("not now")
 
     application = await prepared(homeserver, journal.Entry(certain=True, final=(EndSessions(),)))
-    failing = build(Config(), homeserver.hs, gateway=NotNow(application.store.gateway))  # type: ignore[arg-type]
+    config = ScimModule.parse_config(homeserver.delegation)
+    failing = build(config, homeserver.hs, gateway=NotNow(application.store.gateway))  # type: ignore[arg-type]
 
     with pytest.raises(Unavailable, match="not finished yet"):
         await failing.store.writer.recover(ANN)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from twisted.internet.defer import DeferredList, ensureDeferred
 
 from synapse_scim.accounts import AccountChangeRefused, ExternalId, InvalidUserId, Threepid, Unavailable
 from synapse_scim.homeserver.mas import MasAccounts
@@ -13,15 +14,17 @@ from synapse_scim.steps import (
     AddExternalId,
     AddThreepid,
     DatabaseChange,
+    Deactivate,
     EndSessions,
     RemoveExternalId,
     RemoveThreepid,
     SetLocked,
     SetPassword,
 )
+from tests.support.databases import Databases
 from tests.support.homeserver import LocalHomeserver
 from tests.support.mas import PROVIDER_IDS, AuthenticationService
-from tests.support.mas_state import Session
+from tests.support.mas_state import Email, Link, Session
 from tests.support.mas_troubles import Disturbance
 
 pytestmark = [pytest.mark.usefixtures("mas"), pytest.mark.homeserver(module_config={"sso": {"idp_id": "oidc-corp"}})]
@@ -110,15 +113,78 @@ async def test_what_is_gone_already_is_removed(gateway: Gateway, mas: Authentica
 
 
 async def test_sessions_that_end_meanwhile(gateway: Gateway, mas: AuthenticationService) -> None:
-    """A session that somebody else has ended keeps none of the others."""
+    """A session that somebody else has ended keeps none of the others; one that MAS does not end is not passed over."""
     ann = await mas.register("ann")
     sessions = [Session(kind="user-session", user_id=ann.id) for _ in range(2)]
     mas.state.sessions.update({session.id: session for session in sessions})
     mas.disturb("POST user-sessions/.*/finish", Disturbance.odd, times=1)
+    with pytest.raises(Unavailable):
+        await gateway.finish(EndSessions())
+    assert [session.finished_at is None for session in sessions] == [True, True]
+    mas.disturb("POST user-sessions/.*/finish", Disturbance.unknown, times=1)
 
     await gateway.finish(EndSessions())
 
     assert [session.finished_at is None for session in sessions] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("path", "change"),
+    [("user-emails", RemoveThreepid(EMAIL)), ("upstream-oauth-links", RemoveExternalId(SUBJECT))],
+)
+async def test_nothing_of_anybody_else_is_removed(
+    path: str, change: DatabaseChange, gateway: Gateway, mas: AuthenticationService
+) -> None:
+    """If MAS lists more than it was asked for, as one that does not know a filter would, nothing is removed."""
+    await mas.register("ann")
+    bob = await mas.register("bob")
+    link = Link(provider_id=PROVIDER_IDS[0], subject="7", user_id=bob.id)
+    mas.state.links[link.id] = link
+    email = Email(user_id=bob.id, email=EMAIL.address)
+    mas.state.emails[email.id] = email
+    mas.api.ignored_filters.add("filter[user]")
+
+    with pytest.raises(Unavailable):
+        await gateway.change(change)
+
+    assert f"GET {path}" in mas.requested
+    assert (mas.state.emails_of(bob.id), len(mas.state.links_of(bob.id))) == ([EMAIL.address], 1)
+
+
+async def test_whoever_waits_for_a_token_shares_the_failure(gateway: Gateway, mas: AuthenticationService) -> None:
+    """Those who come while a token is fetched wait no longer than the first, even if MAS does not answer."""
+    await mas.register("ann")
+    mas.disturb("POST /oauth2/token", Disturbance.unreachable, times=1)
+
+    waiting = [ensureDeferred(gateway.change(AddThreepid(EMAIL))) for _ in range(5)]
+    failures = [succeeded for succeeded, _ in await DeferredList(waiting, consumeErrors=True)]
+
+    assert failures == [False] * 5
+    assert "GET users/by-username/ann" not in mas.requested
+    await gateway.change(AddThreepid(EMAIL))
+
+
+@pytest.mark.homeserver(engine="postgres")
+@pytest.mark.expected_errors("Rollback failed", "Connection lost", "Background process", "server closed", "Error")
+async def test_a_database_that_is_away(
+    homeserver: LocalHomeserver, gateway: Gateway, mas: AuthenticationService, databases: Databases
+) -> None:
+    """Whatever waits for Synapse's database, which MAS may have found, is to be tried again."""
+    await mas.register("ann")
+    with homeserver._context():
+        await gateway.accounts.register(gateway.accounts.registration("bob", "Bob", None))
+    databases.postgresql.suspend()
+    try:
+        with homeserver._context():
+            for waiting in (
+                gateway.accounts.finish(ANN, Deactivate(erase=False)),
+                gateway.accounts.give_up(ANN),
+                gateway.accounts.register(gateway.accounts.registration("ann", "Ann", None), "given up"),
+            ):
+                with pytest.raises(Unavailable, match="database does not answer"):
+                    await waiting
+    finally:
+        databases.postgresql.resume()
 
 
 async def test_without_passwords_there_is_none_to_remove(gateway: Gateway, mas: AuthenticationService) -> None:

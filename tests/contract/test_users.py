@@ -1,4 +1,4 @@
-"""scim2-server's contract for storages holds for Users that are Matrix accounts, on both engines.
+"""scim2-server's contract for storages holds for Users that are Matrix accounts, on both engines and of both owners.
 
 The suite speaks of Groups too, which this module does not serve: those tests are replaced by what holds instead.
 """
@@ -13,14 +13,15 @@ from scim2_server.storage import AsyncScimStorage
 from scim2_server.testing import AsyncScimStorageContract, BlockingStorage
 
 from synapse_scim.application import Application, build
-from synapse_scim.config import Config
+from synapse_scim.module import ScimModule
 from synapse_scim.store.rights import Rights
 from synapse_scim.store.users import UserStorage
 from synapse_scim.subject import Subject
+from tests.conftest import Owner
 from tests.support.homeserver import LocalHomeserver
 from tests.support.runner import BlockingRunner
 
-pytestmark = [pytest.mark.blocking, pytest.mark.usefixtures("engine")]
+pytestmark = [pytest.mark.blocking, pytest.mark.usefixtures("engine", "owner")]
 
 
 class TestUsers(AsyncScimStorageContract):
@@ -29,7 +30,7 @@ class TestUsers(AsyncScimStorageContract):
     @pytest.fixture
     def application(self, homeserver: LocalHomeserver) -> Application:
         """SCIM on a homeserver where nobody has an account."""
-        return build(Config(), homeserver.hs)
+        return build(ScimModule.parse_config(homeserver.delegation), homeserver.hs)
 
     @pytest.fixture
     def provider(self, application: Application) -> ScimProvider:
@@ -47,6 +48,21 @@ class TestUsers(AsyncScimStorageContract):
     def storage(self, async_storage: AsyncScimStorage, runner: BlockingRunner) -> BlockingStorage:
         """The storage as the suite calls it: the reactor runs until a call returns."""
         return BlockingStorage(async_storage, runner)  # type: ignore[arg-type]
+
+    def test_create_fills_the_identifier_and_the_meta(  # type: ignore[override]
+        self, storage: BlockingStorage, user_type: ResourceType, user_model: type[Resource[Any]], owner: Owner
+    ) -> None:
+        """It has its dates at once; a user of MAS gets the display name when everything else is done."""
+        if owner == "synapse":
+            super().test_create_fills_the_identifier_and_the_meta(storage, user_type, user_model)
+            return
+        (user,) = self.create_users(storage, user_type, user_model, "bjensen")
+        assert user.id
+        assert user.meta.resource_type == user_type.name
+        assert user.meta.created is not None
+        assert user.meta.last_modified >= user.meta.created
+        assert user.meta.version
+        assert user.meta.location is None
 
     # There are no Groups.
 

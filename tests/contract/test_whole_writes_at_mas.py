@@ -18,7 +18,7 @@ async def test_a_failure_at_any_step_leaves_the_old_state_or_the_new_one(
     await fail_everywhere(homeserver, operation, "after")
 
 
-@pytest.mark.parametrize("operation", ["create", "enable", "delete"])
+@pytest.mark.parametrize("operation", ["create", "change", "enable", "delete"])
 async def test_a_crash_at_any_step_leaves_what_the_next_start_makes_whole(
     homeserver: LocalHomeserver, operation: str
 ) -> None:

@@ -19,9 +19,11 @@ PAGE = REPOSITORY / "docs/conformance.md"
 
 _PINNED = re.compile(r"^([\w-]+)==(\S+)$", re.MULTILINE)
 _SUITES = {
-    "tests/contract/test_users.py": "scim2-server's contract for storages, over a homeserver, on both engines",
+    "tests/contract/test_users.py": (
+        "scim2-server's contract for storages, over a homeserver, on both engines and with both owners of accounts"
+    ),
     "tests/complement": "[MSC4098 as any homeserver should have it](complement.md), under both prefixes",
-    "tests/web/test_sessions.py": "sessions of identity providers",
+    "tests/web/test_sessions.py": "sessions of identity providers, with both owners",
 }
 _RANDOM = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 

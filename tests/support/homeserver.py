@@ -174,6 +174,16 @@ class LocalHomeserver:
                 by_admin=True,
             )
 
+    async def register_legacy(self, localpart: str) -> str:
+        """Make an account of a name that nobody gives away any more, and return its user ID."""
+        user_id = f"@{localpart}:{SERVER_NAME}"
+        with self._context():
+            store = self.hs.get_datastores().main
+            await store.register_user(user_id=user_id, create_profile_with_displayname="Old")
+        if self.mas is not None:
+            self.mas.migrate(localpart)
+        return user_id
+
     async def access_token(self, user_id: str) -> str:
         """Return an access token of a new device of an account."""
         if self.mas is not None:

@@ -266,6 +266,9 @@ class AuthenticationService(Resource):
                     await self._respond(request, method, path)
                     request.loseConnection()
                     return
+                case Disturbance.slow:
+                    await self._respond(request, method, path)
+                    return
                 case disturbance:
                     _write(request, *ANSWERS[disturbance])
                     return

@@ -13,9 +13,6 @@ from tests.support.mas_state import Email, Link, Session, State, Thing, User, no
 ROOT = "/api/admin/v1"
 
 _USERNAME = re.compile(r"[a-z0-9=\-./+][a-z0-9=_\-./+]{0,254}")
-_COMPLEXITY = 6
-"""How many different characters a password needs."""
-
 Synapse = Callable[[str, Mapping[str, Any]], Awaitable[Response]]
 Schedule = Callable[[Callable[[], Awaitable[None]]], None]
 Result = tuple[int, Any]
@@ -39,7 +36,9 @@ class AdminApi:
 
     Attributes:
         has_passwords: Whether people log in with passwords.
+        complexity: How many different characters a password needs.
         refused_emails: What it does not take for addresses.
+        ignored_filters: What it does not know to choose by.
     """
 
     def __init__(self, state: State, server_name: str, synapse: Synapse, schedule: Schedule) -> None:
@@ -52,7 +51,9 @@ class AdminApi:
             schedule: Does a job later.
         """
         self.has_passwords = True
+        self.complexity = 6
         self.refused_emails: set[str] = set()
+        self.ignored_filters: set[str] = set()
         self.server_name = server_name
         self._state = state
         self._synapse = synapse
@@ -153,7 +154,7 @@ class AdminApi:
     def _set_password(self, user: User, body: Any) -> Result:
         if not self.has_passwords:
             raise Refused(HTTPStatus.FORBIDDEN, "Password auth is disabled")
-        if not body.get("skip_password_check") and len(set(body["password"])) < _COMPLEXITY:
+        if not body.get("skip_password_check") and len(set(body["password"])) < self.complexity:
             raise Refused(HTTPStatus.BAD_REQUEST, "Password is too weak")
         user.password = body["password"]
         return HTTPStatus.NO_CONTENT, None
@@ -220,6 +221,7 @@ class AdminApi:
     # -- Lists ----------------------------------------------------------------
 
     def _listed(self, kind: str, query: Mapping[str, str]) -> dict[str, Any]:
+        query = {name: value for name, value in query.items() if name not in self.ignored_filters}
         for name in ("filter[user]", "filter[actor_user]"):
             if name in query:
                 self._user(query[name])

@@ -15,6 +15,7 @@ class Disturbance(Enum):
     unreachable = "the connection ends, and nothing is done"
     lost = "it is done, and the connection ends before the answer"
     silent = "nothing is done or answered"
+    slow = "it is done, and not answered while anybody waits"
     failing = "500, and nothing is done"
     busy = "503 with a body of text, and nothing is done"
     proxy = "502 and HTML, of a proxy"

@@ -35,7 +35,6 @@ from tests.web.tokens import client, scim_of, token_of
 pytestmark = pytest.mark.usefixtures("engine")
 
 ADMIN = "@admin:example.org"
-JSON = {"Content-Type": "application/json"}
 JSON = {"Content-Type": "application/scim+json"}
 TITLE = {"op": "replace", "path": "title", "value": "Dr"}
 
@@ -68,6 +67,7 @@ def life(admin: Admin) -> Life:
     return Life(admin)
 
 
+@pytest.mark.usefixtures("owner")
 async def test_each_write_is_one_event(admin: Admin) -> None:
     """Who, with what, in which request, which account, which attributes by name, and that it was done."""
     sent = {**PERSON, "name": {"givenName": "Ann"}, ENTERPRISE: {"department": "X", "costCenter": "7"}}
@@ -155,6 +155,7 @@ async def test_what_changes_nothing_leaves_no_event(admin: Admin) -> None:
     assert await told(admin, "operation") == [("create",)]
 
 
+@pytest.mark.usefixtures("owner")
 async def test_taking_over_and_bringing_back_are_named(admin: Admin) -> None:
     """An account that SCIM did not make is adopted, and only what differs is changed; a deleted one is revived."""
     await admin.synapse.change(ANN, displayname="Ann", threepids=[{"medium": "email", "address": OWN_EMAIL}])
@@ -303,6 +304,7 @@ async def run(admin: Admin, *arguments: str) -> Result:
     return await deferToThread(CliRunner().invoke, main, [*arguments, "--config", str(path)])
 
 
+@pytest.mark.usefixtures("owner")
 async def test_what_is_done_later_is_the_modules(life: Life) -> None:
     """Whoever's time has come: deactivation and forgetting name the module, not a client."""
     await life.join()
@@ -345,6 +347,7 @@ async def test_later_erasure_is_an_event(life: Life) -> None:
     assert (await told(life.admin, "operation"))[2:] == [("erase",)]
 
 
+@pytest.mark.usefixtures("owner")
 async def test_what_cannot_be_done_yet_is_an_event(life: Life) -> None:
     """A deactivation that another module forbids is one that failed."""
     await life.join()
@@ -360,6 +363,7 @@ async def test_what_cannot_be_done_yet_is_an_event(life: Life) -> None:
     assert (await told(life.admin, "operation", "outcome", "client"))[2:] == [("deactivate", "failed", "synapse-scim")]
 
 
+@pytest.mark.usefixtures("owner")
 async def test_what_somebody_does_not_get_back_is_an_event(life: Life) -> None:
     """Identifiers that others have by then, by the attribute; and pushers that depended on them."""
     await life.join()
@@ -563,6 +567,7 @@ async def test_a_flood_of_refusals_fills_no_table(admin: Admin) -> None:
 
 
 @pytest.mark.expected_errors("could not be recorded", "synapse_scim_audit", "bug of synapse-scim")
+@pytest.mark.usefixtures("owner")
 async def test_no_write_without_its_event(admin: Admin) -> None:
     """Where the audit cannot be written nothing is written; what is refused is refused all the same."""
     await admin.scim.create("ann")

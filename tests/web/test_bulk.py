@@ -23,6 +23,8 @@ from tests.web.clients import (
     patch_of,
 )
 
+pytestmark = pytest.mark.usefixtures("owner")
+
 
 def create(bulk_id: str, user_name: Any, **attributes: Any) -> dict[str, Any]:
     """Return an operation that makes a User."""
@@ -226,9 +228,8 @@ async def test_fail_on_errors(scim: Scim) -> None:
 async def test_paths_are_read_as_urls(admin: Admin) -> None:
     """A path's id is found raw and percent-encoded, one with `/` too (the documentation)."""
     scim = admin.scim
-    with admin.homeserver._context():
-        await admin.homeserver.hs.get_datastores().main.register_user(user_id="@a/b:example.org")
-        await admin.homeserver.hs.get_datastores().main.register_user(user_id="@a=2fb%2f:example.org")
+    for localpart in ("a/b", "a=2fb%2f"):
+        await admin.homeserver.register_legacy(localpart)
     await scim.create("ann")
     paths = {
         "/Users/@ann:example.org": "@ann:example.org",

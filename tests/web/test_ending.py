@@ -22,7 +22,7 @@ def told_to_end() -> list[Any]:
     return [function for function, _, _ in triggers if function.__qualname__.startswith(finish_first.__name__)]
 
 
-@pytest.mark.usefixtures("engine")
+@pytest.mark.usefixtures("engine", "owner")
 async def test_what_has_begun_is_answered(admin: Admin) -> None:
     """Of a Bulk request, what had begun is done and the rest is 503; so is whatever is asked then, and it ends."""
     operations = [

@@ -8,7 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from tests.web.clients import ENTERPRISE, USER, Scim, assert_scim
+
+pytestmark = pytest.mark.usefixtures("owner")
 
 ENTRA_USER: dict[str, Any] = {
     "schemas": [USER, ENTERPRISE],

@@ -61,6 +61,7 @@ class PushGateway(Resource):
 
 
 @pytest.mark.homeserver(config={"ip_range_whitelist": ["127.0.0.1"]})
+@pytest.mark.usefixtures("owner")
 async def test_no_pusher_tells_a_locked_person(admin: Admin) -> None:
     """A message to somebody who is locked reaches no push gateway; after the lock it does (SPEC, off-boarding)."""
     gateway = PushGateway()

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.support.configuration import scim_module
 from tests.support.homeserver import LocalHomeserver, StartHomeserver
@@ -85,6 +86,39 @@ async def test_a_lock_holds_at_once_whatever_was_cached(mas: AuthenticationServi
     await mas.do_jobs()
     await admin.scim.patched(ANN, ON)
     assert (await admin.synapse.whoami(token)).status == 200
+
+
+async def test_who_is_deactivated_is_refused_at_once(mas: AuthenticationService, admin: Admin) -> None:
+    """A token without a device, such as that of a personal session, is not good until Synapse forgets it either."""
+    ann = await mas.register("ann", admin=True)
+    script = Session(kind="personal-session", user_id=ann.id, is_synapse_admin=True)
+    mas.state.sessions[script.id] = script
+    for use in (admin.synapse.whoami, lambda token: Scim(admin.homeserver.url, token).get("/Users")):
+        assert (await use(script.token)).status == 200
+
+    await admin.synapse.change(ANN, deactivated=True)
+
+    for use in (admin.synapse.whoami, lambda token: Scim(admin.homeserver.url, token).get("/Users")):
+        assert (await use(script.token)).status == 401
+
+
+async def test_appservices_go_on(start_homeserver: StartHomeserver, mas: AuthenticationService, tmp_path: Path) -> None:
+    """The lock and the end of accounts are no matter of appservices, whose senders need not have one."""
+    registration: dict[str, Any] = {
+        "id": "bridge",
+        "url": None,
+        "as_token": "the-bridge",
+        "hs_token": "the-server",
+        "sender_localpart": "bridge",
+        "namespaces": {},
+    }
+    (tmp_path / "bridge.yaml").write_text(yaml.safe_dump(registration))
+    config = {"app_service_config_files": [str(tmp_path / "bridge.yaml")]}
+    admin = await Admin.of(await start_homeserver(config=config, mas=mas))
+
+    answer = await admin.synapse.whoami("the-bridge")
+
+    assert (answer.status, answer.json["user_id"]) == (200, "@bridge:example.org")
 
 
 async def test_who_moved_is_the_same_as_before(
@@ -325,6 +359,23 @@ async def test_administrators_of_mas_are_protected(mas: AuthenticationService, s
     assert_error(await scim.patch(ANN, OFF), 403, naming="may administer")
     assert_error(await scim.delete(ANN), 403, naming="may administer")
     assert await scim.read(ANN) == ann
+
+
+async def test_names_that_differ_in_case(mas: AuthenticationService, admin: Admin) -> None:
+    """MAS finds users whatever the case of a name: what is done to an old account of another case is not for them."""
+    await admin.scim.create("ann", **PERSON)
+    with admin.homeserver._context():
+        await admin.homeserver.hs.get_datastores().main.register_user(user_id="@Ann:example.org")
+
+    for answer in (
+        await admin.scim.patch("@Ann:example.org", OFF),
+        await admin.scim.patch("@Ann:example.org", {"op": "replace", "path": "password", "value": "battery staple"}),
+        await admin.scim.delete("@Ann:example.org"),
+    ):
+        assert_error(answer, 403, naming="does not know @Ann:example.org")
+
+    assert (await admin.scim.read(ANN))["active"] is True
+    assert (mas.known(ANN).is_valid, mas.known(ANN).password) == (True, "correct horse")
 
 
 async def test_accounts_that_mas_does_not_know(admin: Admin) -> None:

@@ -133,6 +133,22 @@ async def test_a_deletion_is_finished_later(disturbance: Disturbance, mas: Authe
     assert mas.known(ANN).deactivated_at is not None
 
 
+async def test_whoever_is_deleted_is_locked_first(mas: AuthenticationService, admin: Admin) -> None:
+    """However long MAS fails with the rest of a deletion, the person is not let in meanwhile, nor by its jobs."""
+    await admin.scim.create("ann", emails=[*EMAILS, {"value": "ann@home.example"}], password="correct horse")
+    token = await admin.synapse.token("ann", "correct horse")
+    mas.disturb("DELETE user-emails/.*", Disturbance.failing, after=1)
+
+    assert (await admin.scim.delete(ANN)).status == 204
+
+    assert not mas.known(ANN).is_valid
+    assert (await admin.synapse.login("ann", "correct horse")).status == 401
+    assert (await admin.synapse.whoami(token)).status == 401
+    mas.calm()
+    await finished(admin.homeserver)
+    assert (await admin.synapse.account(ANN))["deactivated"] is True
+
+
 @pytest.mark.parametrize("disturbance", [Disturbance.failing, Disturbance.silent, Disturbance.proxy, Disturbance.odd])
 async def test_nothing_begins_while_mas_is_away(
     disturbance: Disturbance, mas: AuthenticationService, admin: Admin

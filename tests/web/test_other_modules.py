@@ -98,7 +98,8 @@ async def test_a_module_that_fails_after_the_account_was_made(admin: Admin) -> N
     assert await admin.synapse.threepids(ann["id"]) == {("email", "ann@corp.example")}
 
 
-@pytest.mark.homeserver(config={"rc_message": {"per_second": 0.001, "burst_count": 1}})
+@pytest.mark.homeserver(config={"rc_message": {"per_second": 0.001, "burst_count": 2}})
+@pytest.mark.usefixtures("owner")
 async def test_the_limit_of_messages_does_not_hold_a_name_up(admin: Admin) -> None:
     """A display name is stored even where the person's limit keeps it from the rooms, which the log says."""
     ann = await admin.scim.create("ann", displayName="Ann", password="correct horse")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from tests.support.homeserver import LocalHomeserver
+import pytest
+
 from tests.web.clients import (
     ENTERPRISE,
     MATRIX,
@@ -20,17 +21,10 @@ from tests.web.clients import (
     url_of,
 )
 
+pytestmark = pytest.mark.usefixtures("owner")
+
 MINIMUM = {"schemas", "id"}
 """What every answer holds: `id` is always returned (RFC 7643 §3.1)."""
-
-
-async def legacy_account(homeserver: LocalHomeserver, localpart: str) -> str:
-    """Make an account that Synapse would not make any more."""
-    user_id = f"@{localpart}:example.org"
-
-    with homeserver._context():
-        await homeserver.hs.get_datastores().main.register_user(user_id=user_id, create_profile_with_displayname="Old")
-    return user_id
 
 
 async def test_every_way_of_reading_tells_the_same(scim: Scim) -> None:
@@ -68,7 +62,7 @@ async def test_ids_can_stand_in_urls_as_they_are(admin: Admin) -> None:
     for path in ("/Users/@ann:example.org", "/Users/%40ann%3Aexample.org", "/Users/%40ann%3aexample%2eorg"):
         assert (await scim.get(path)).json["id"] == "@ann:example.org"
     for localpart in ("a/b", "old/../er", "a=2fb", "x%41y", "?q#f", "émile", "two  blanks", "+"):
-        user_id = await legacy_account(admin.homeserver, localpart)
+        user_id = await admin.homeserver.register_legacy(localpart)
         user = await scim.read(user_id)
         assert (user["id"], user["userName"]) == (user_id, localpart)
         path = urlsplit(user["meta"]["location"]).path.removeprefix(STABLE)

@@ -64,7 +64,7 @@ CONFIG: dict[str, Any] = {
     "clients": [client(name, **rights) for name, rights in CLIENTS.items()],
 }
 
-pytestmark = pytest.mark.homeserver(module_config=CONFIG)
+pytestmark = [pytest.mark.usefixtures("owner"), pytest.mark.homeserver(module_config=CONFIG)]
 
 
 class Client(Scim):

@@ -12,7 +12,7 @@ from synapse_scim.accounts import Unavailable
 from synapse_scim.homeserver.gateway import SynapseAccounts
 from tests.web.clients import ENTERPRISE, Admin, until
 
-pytestmark = pytest.mark.usefixtures("engine")
+pytestmark = pytest.mark.usefixtures("engine", "owner")
 
 OFF = {"op": "replace", "path": "active", "value": False}
 ON = {"op": "replace", "path": "active", "value": True}
@@ -92,7 +92,6 @@ def house(admin: Admin) -> House:
 
 
 @at_once
-@pytest.mark.usefixtures("owner")
 async def test_rooms_are_given_back(house: House) -> None:
     """A private room, a public one, a space, a room of the space, and one whose only administrator left."""
     await house.move_in()
@@ -165,7 +164,6 @@ async def test_rooms_that_are_not_the_persons_any_more(house: House) -> None:
     module_config={"inactive": {"deactivate_after": 0}},
     config={"rc_room_creation": {"per_second": 1000, "burst_count": 1000}},
 )
-@pytest.mark.usefixtures("owner")
 async def test_quick_return_waits_for_the_parting(house: House) -> None:
     """Somebody who is enabled while Synapse still takes them out of their rooms is in all of them afterwards."""
     await house.move_in()

@@ -17,6 +17,8 @@ import yaml
 
 from tests.web.clients import Scim, assert_scim
 
+pytestmark = pytest.mark.usefixtures("owner")
+
 SESSIONS = [
     pytest.param(yaml.safe_load(path.read_text(encoding="utf-8")), id=path.stem)
     for path in sorted((Path(__file__).parents[1] / "sessions").glob("*.yaml"))

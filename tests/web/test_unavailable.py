@@ -19,6 +19,7 @@ from synapse_scim.application import build
 from synapse_scim.config import Config
 from synapse_scim.homeserver.database import HomeserverDatabase
 from synapse_scim.mapping.identifiers import fold
+from synapse_scim.module import ScimModule
 from synapse_scim.resources.endpoint import ScimResource
 from synapse_scim.store.errors import UnavailableException
 from synapse_scim.store.rights import Rights
@@ -182,6 +183,7 @@ async def broken_process() -> AsyncIterator[int]:
     await port.stopListening()
 
 
+@pytest.mark.usefixtures("owner")
 async def test_a_write_waits_for_the_process_that_writes_profiles(start_homeserver: StartHomeserver) -> None:
     """While that process is away a change is 503; when it is back, nothing of the change is left."""
     homeserver = await start_homeserver()
@@ -217,7 +219,7 @@ async def test_a_write_waits_for_the_process_that_writes_profiles(start_homeserv
 async def build_ready(homeserver: LocalHomeserver) -> None:
     """Do what the module does at its start, clean-up included."""
     with homeserver._context():
-        await build(Config(), homeserver.hs).maintenance.start()
+        await build(ScimModule.parse_config(homeserver.delegation), homeserver.hs).maintenance.start()
 
 
 # -- What stops the start -----------------------------------------------------

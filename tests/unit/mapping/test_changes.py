@@ -19,6 +19,7 @@ from synapse_scim.mapping.wanted import WantedUser
 from synapse_scim.steps import (
     AddExternalId,
     AddThreepid,
+    Deactivate,
     EndSessions,
     RemoveExternalId,
     RemoveThreepid,
@@ -263,6 +264,19 @@ def test_an_empty_password_is_none() -> None:
     both = WantedUser.from_resource(received(user_with(password="x")), removes_password=True)
     assert (both.password, both.removes_password) == ("x", False)
     assert "correct horse" not in repr(WantedUser.from_resource(received(user_with(password="correct horse"))))
+
+
+def test_what_was_written_is_seen_whatever_comes_back_late() -> None:
+    """An owner of accounts may bring back for a moment what it had before; whoever is deactivated has none of it."""
+    account = created(user_with(emails=[{"value": "old@corp.example"}]))
+    plan = changed(account, emails=[{"value": "new@corp.example"}], active=False)
+    at_once = attrs.evolve(plan, final_changes=(*plan.final_changes, Deactivate(erase=False)))
+
+    seen = plan.seen(account)
+
+    assert (seen.threepids, seen.locked) == (frozenset({Threepid("email", "new@corp.example")}), True)
+    assert plan.outcome(account) is None
+    assert at_once.seen(account) == account
 
 
 # -- Display names ------------------------------------------------------------
