@@ -3,11 +3,22 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: test venv lint types docs fuzz audit demo conformance bench soak clean
+.PHONY: test versions venv lint types docs fuzz audit demo conformance bench soak clean
 
 test: lint types
 	@$(BIN)/python -m tests.support.canaille
 	@$(BIN)/python -m pytest --numprocesses 2 --cov
+
+# What tells soonest whether the module knows its way about a release of Synapse.
+TELLING := tests/contract/test_gateway.py tests/contract/test_users.py tests/web/test_life.py tests/web/test_sessions.py \
+    tests/commands/test_import.py tests/process/test_start.py
+
+# The oldest Synapse that is supported, with everything else as pinned. `make test` has the newest.
+versions: venv
+	@$(INSTALL) --editable '.[versions]'
+	@mkdir -p .tox
+	@grep -v '^matrix-synapse==' constraints.txt > .tox/constraints.txt
+	@PIP_CONSTRAINT=$(CURDIR)/.tox/constraints.txt $(BIN)/tox run -q -e minimum -- --numprocesses 2 $(TELLING)
 
 venv: .venv/installed
 

@@ -57,6 +57,7 @@ from synapse_scim.store.rights import Rights
 from synapse_scim.store.search import Search
 from synapse_scim.store.shared import Store
 from synapse_scim.store.succession import Succession
+from synapse_scim.store.traces import Traces
 from synapse_scim.store.users import UserStorage
 from synapse_scim.store.writes import Writer
 from synapse_scim.subject import Subject
@@ -157,6 +158,7 @@ def build(
         secret=_derived(settings.macaroon_secret(hs), b"synapse-scim externalIds"),
     )
     trail = Trail(database=database, gateway=accounts, keep=config.audit.keep)
+    traces = Traces(database=database, gateway=accounts)
     photos = Photos(database=database, gateway=accounts, reader=reader, writer=writer, trail=trail)
     columns = Columns(database=database, reader=reader, users=users, historical=historical)
     store = Store(
@@ -198,6 +200,7 @@ def build(
         trail=trail,
         server_name=accounts.server_name,
         indexes=config.allow_synapse_indexes,
+        traces=traces,
         processes=Processes(
             database=database,
             gateway=accounts,
@@ -247,7 +250,7 @@ def build(
         ready=maintenance.ready,
         audit_events=AuditEvents(trail=trail, page_size=config.limits.page_size),
         observer=Observer(trail=trail, gateway=accounts),
-        trace=Trace(client=config.trace, gateway=accounts),
+        trace=Trace(client=config.trace, traces=traces, gateway=accounts),
         activity=activity,
     )
     return Application(

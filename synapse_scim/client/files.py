@@ -15,12 +15,17 @@ import ijson
 from synapse_scim.client.attributes import InvalidPerson
 from synapse_scim.client.tables import read_rows
 from synapse_scim.client.trouble import Trouble
+from synapse_scim.protocol import payload
 
 Format = Literal["jsonl", "list", "csv"]
 FORMATS: tuple[Format, ...] = ("jsonl", "list", "csv")
 
-_LONGEST_LINE = 16 * 1024 * 1024
+LARGEST_PERSON = 16 * 1024 * 1024
+"""How many bytes of a file may be about one person: as much of it is held in memory."""
+
 _HEAD = 4096
+_DEEPEST = 2 * payload.MAX_DEPTH
+_DEPTHS = {"start_map": 1, "start_array": 1, "end_map": -1, "end_array": -1}
 _WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
 
 
@@ -70,11 +75,14 @@ class _Text:
         head: How it begins.
         file: Its bytes, from behind the byte order mark on.
         encoding: How the text is encoded.
+        entries: How many entries of a list were found in it.
     """
 
     def __init__(self, file: io.BufferedReader[Any], encoding: str) -> None:
         self.file = file
         self.encoding = encoding
+        self.entries = 0
+        self._read_since = 0
         self._decoder = codecs.getincrementaldecoder(encoding)()
         self.head = file.peek(_HEAD)[:_HEAD]
         if self.head.startswith(_WIDE):
@@ -87,9 +95,9 @@ class _Text:
     def lines(self) -> Iterator[str]:
         """Yield the lines."""
         number = 0
-        while line := self.file.readline(_LONGEST_LINE):
+        while line := self.file.readline(LARGEST_PERSON):
             number += 1
-            if len(line) == _LONGEST_LINE:
+            if len(line) == LARGEST_PERSON:
                 raise Trouble(f"Line {number} is longer than 16 MiB: this is no file with a person on each line")
             try:
                 yield line.decode(self.encoding)
@@ -100,8 +108,23 @@ class _Text:
                 ) from None
 
     def read(self, size: int) -> bytes:
-        """Return the next bytes, in UTF-8: this is what a reader of JSON asks for."""
+        """Return the next bytes, in UTF-8: this is what a reader of JSON asks for.
+
+        Raises:
+            Trouble: It asks for too many without having found a person.
+        """
+        if self._read_since > LARGEST_PERSON:
+            raise Trouble(
+                f"More than 16 MiB follow entry {self.entries}, and nobody is in them: this is no list of people"
+            )
+        self._read_since += size
         return self._decoder.decode(self.file.read(size)).encode()
+
+    def next_entry(self) -> str:
+        """Note that another entry of a list was found, and return its place."""
+        self.entries += 1
+        self._read_since = 0
+        return f"entry {self.entries}"
 
 
 def _people(text: _Text, file_format: Format | None) -> Iterator[Person]:
@@ -137,13 +160,23 @@ def _json(line: str) -> Any | InvalidPerson:
 
 
 def _listed(text: _Text) -> Iterator[Person]:
-    number = 0
     try:
-        members = ijson.items(text, "item" if text.head.startswith(b"[") else "Resources.item", use_float=True)
-        for number, member in enumerate(members, start=1):
-            yield Person(place=f"entry {number}", said=member)
+        events = ijson.parse(_shallow(text))
+        members = ijson.items(events, "item" if text.head.startswith(b"[") else "Resources.item")
+        for member in members:
+            yield Person(place=text.next_entry(), said=member)
     except (ijson.JSONError, UnicodeDecodeError):
         raise Trouble(
-            f"The list breaks off, or is no JSON in {text.encoding}, somewhere behind entry {number}. If it is in"
+            f"The list breaks off, or is no JSON in {text.encoding}, somewhere behind entry {text.entries}. If it is in"
             " another encoding, name it: --encoding latin-1"
         ) from None
+
+
+def _shallow(text: _Text) -> Iterator[tuple[str, Any]]:
+    """Yield the events of a JSON document; what comes after this keeps the way to each, which grows with the depth."""
+    depth = 0
+    for event, value in ijson.basic_parse(text, use_float=True):
+        depth += _DEPTHS.get(event, 0)
+        if depth > _DEEPEST:
+            raise Trouble(f"What follows entry {text.entries} is nested too deep: this is no list of people")
+        yield event, value

@@ -24,6 +24,9 @@ OffBoard = Literal["none", "disable", "delete"]
 LEAVING = (Verdict.disabled, Verdict.off_boarded)
 """Whom the server's guard counts."""
 
+MOST_REFUSED = 100_000
+"""With how many entries that cannot be used a file is read on."""
+
 _GUARD = Guard()
 
 
@@ -39,10 +42,22 @@ def read_file(people: Iterable[Person], ledger: Ledger, tell: Callable[[], None]
         The names of the attributes that the server would ignore.
 
     Raises:
-        Trouble: There is nobody in it.
+        Trouble: There is nobody in it, or too much that is nobody.
     """
     ignored: set[str] = set()
     any_person = False
+    refused = 0
+
+    def refuse(step: Step) -> None:
+        nonlocal refused
+        refused += 1
+        if refused > MOST_REFUSED:
+            first = next(ledger.steps((Verdict.refused,), 1))
+            raise Trouble(
+                f"More than {MOST_REFUSED} entries cannot be used: this is no file with people. The first is {first}"
+            )
+        ledger.add_step(step)
+
     for person in people:
         any_person = True
         tell()
@@ -51,13 +66,13 @@ def read_file(people: Iterable[Person], ledger: Ledger, tell: Callable[[], None]
                 raise person.said
             wanted = wanted_user(person.said)
         except InvalidPerson as error:
-            ledger.add_step(Step(verdict=Verdict.refused, place=person.place, why=str(error)))
+            refuse(Step(verdict=Verdict.refused, place=person.place, why=str(error)))
             continue
         ignored.update(unknown_names(person.said))
         user_id = next((value for name, value in person.said.items() if name.lower() == "id" and value), None)
         twice = ledger.add_entry(person.place, user_id, wanted)
         if twice is not None:
-            ledger.add_step(Step(verdict=Verdict.refused, place=person.place, person=wanted["userName"], why=twice))
+            refuse(Step(verdict=Verdict.refused, place=person.place, person=wanted["userName"], why=twice))
     if not any_person:
         raise Trouble("There is nobody in the file")
     return ignored

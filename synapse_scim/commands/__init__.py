@@ -10,6 +10,7 @@ from synapse_scim.commands.export import export
 from synapse_scim.commands.guard import guard
 from synapse_scim.commands.schema import schema
 from synapse_scim.commands.token import token
+from synapse_scim.commands.trace import trace
 from synapse_scim.commands.transfer import drift, import_, plan
 
 
@@ -18,5 +19,5 @@ def main() -> None:
     """Care for SCIM on a Synapse homeserver."""
 
 
-for _command in (audit, check, drift, export, guard, import_, plan, schema, token):
+for _command in (audit, check, drift, export, guard, import_, plan, schema, token, trace):
     main.add_command(_command)

@@ -1,6 +1,6 @@
 """The module's configuration: names, defaults and rules."""
 
-from synapse_scim.config.parsing import TEMPLATES, parse
+from synapse_scim.config.parsing import TEMPLATES, may_call, parse
 from synapse_scim.config.schema import SCHEMA, ConfigurationError
 from synapse_scim.config.settings import (
     DEFAULT_DOMAIN,
@@ -58,5 +58,6 @@ __all__ = [
     "Visibility",
     "is_loopback_url",
     "is_secure_url",
+    "may_call",
     "parse",
 ]

@@ -93,7 +93,7 @@ def parse(
     rate = read_rate(values.get("limits", {}).get("admin_rate", {}), ("limits", "admin_rate"))
     made["limits"] = attrs.evolve(made["limits"], admin_rate=rate)
     config = Config(**values | made)
-    if config.trace is not None and not _may_call(config, config.trace):
+    if config.trace is not None and not may_call(config, config.trace):
         raise ConfigurationError(
             ("trace",),
             "must be the name of a client, CLIENT@ISSUER of one with tokens of 'jwt' or 'introspection', or the user ID"
@@ -132,7 +132,7 @@ _DURATIONS: tuple[tuple[str, ...], ...] = (
 )
 
 
-def _may_call(config: Config, name: str) -> bool:
+def may_call(config: Config, name: str) -> bool:
     """Tell whether somebody may call who bears a name in logs, as far as the configuration says."""
     if name.startswith("@"):
         return config.admin_tokens

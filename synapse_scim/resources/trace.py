@@ -19,6 +19,7 @@ from synapse_scim.protocol import payload
 from synapse_scim.protocol.masking import MAX_ITEMS, Masker, bounded
 from synapse_scim.protocol.presentation import encoded
 from synapse_scim.resources.exchange import Exchange
+from synapse_scim.store.traces import Traces
 
 MAX_BODY = 256 * 1024
 """The largest request body that is looked at, in bytes: nobody else is served meanwhile."""
@@ -32,20 +33,22 @@ logger = logging.getLogger("synapse_scim.trace")
 
 @attrs.frozen(kw_only=True)
 class Trace:
-    """Logs the requests of one client, each as a line of JSON.
+    """Logs the requests of one client or a few, each as a line of JSON.
 
     Attributes:
         client: The client's name, as logs and the audit have it; `None` for no client.
+        traces: Who is traced besides.
         gateway: The clock, and the server's name.
     """
 
     client: str | None
+    traces: Traces
     gateway: AccountGateway
 
     def note(self, exchange: Exchange, response: ScimResponse) -> None:
-        """Log a request with its answer, if the client sent it."""
+        """Log a request with its answer, if one who is traced sent it."""
         subject, request = exchange.subject, exchange.request
-        if self.client is None or subject is None or subject.name != self.client or request is None:
+        if subject is None or request is None or not (subject.name == self.client or self.traces.has(subject.name)):
             return
         masker = Masker(server_name=self.gateway.server_name)
         shown = {

@@ -19,6 +19,7 @@ from synapse_scim.store.leavers import Leavers
 from synapse_scim.store.outside_changes import OutsideChanges
 from synapse_scim.store.photos import Photos
 from synapse_scim.store.processes import Processes
+from synapse_scim.store.traces import Traces
 from synapse_scim.store.writes import Writer
 
 logger = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ class Maintenance:
     _outside_changes: OutsideChanges
     _trail: Trail
     _processes: Processes
+    _traces: Traces
     _indexes: bool
     _ready: bool = attrs.field(default=False, init=False)
 
@@ -73,6 +75,7 @@ class Maintenance:
             await self._database.prepare()
             await self._historical.load()
             await self._processes.sign()
+            await self._traces.look()
             await self._writer.gateway.prepare()
         except Exception:
             logger.exception(
@@ -116,7 +119,7 @@ class Maintenance:
             metrics.PENDING.labels(self.server_name, kind).set(counted)
 
     async def in_every_process(self) -> None:
-        """Tell the others of this process, and fetch the photos that are due.
+        """Tell the others of this process, see who is to be traced, and fetch the photos that are due.
 
         Where the tables could not be made ready, that is tried again.
 
@@ -128,6 +131,7 @@ class Maintenance:
         with _put_off():
             await self._database.tidy()
             await self._processes.sign()
+            await self._traces.look()
             await self._writer.gateway.prepare()
             await self._photos.fetch_due()
 

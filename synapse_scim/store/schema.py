@@ -176,6 +176,15 @@ STEPS: tuple[tuple[str | Column, ...], ...] = (
         )
         """,
     ),
+    (
+        # Whose requests are logged, and until when: see synapse_scim.store.traces.
+        """
+        CREATE TABLE IF NOT EXISTS synapse_scim_traces (
+            client TEXT NOT NULL PRIMARY KEY,
+            end_ts BIGINT NOT NULL
+        )
+        """,
+    ),
 )
 """The steps from each version of the tables to the next; the first makes version 1."""
 

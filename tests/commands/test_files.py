@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from synapse_scim.client import plans
+from synapse_scim.client.files import LARGEST_PERSON
 from tests.commands.line import CommandLine, counts
 from tests.web.clients import ENTERPRISE, Admin
 
@@ -143,7 +145,10 @@ async def test_export_overwrites_nothing(line: CommandLine) -> None:
         (b"userName,titel\nann,Cook\n", "The column 'titel' is no attribute of a User"),
         (b"userName,username\nann,Ann\n", "There are two columns userName"),
         (b"\n\n\nuserName\n", "one of them must be userName"),
-        (b'{"userName": "' + b"a" * 16 * 1024 * 1024, "Line 1 is longer than 16 MiB"),
+        (b'{"userName": "' + b"a" * LARGEST_PERSON, "Line 1 is longer than 16 MiB"),
+        (b"\0" * LARGEST_PERSON, "Line 1 is longer than 16 MiB"),
+        (b'[{"userName": "a"}, {"userName": "' + b"a" * 2 * LARGEST_PERSON + b'"}]', "More than 16 MiB follow entry 1"),
+        (b'[{"userName": "a"}, {"userName": ' + b"[" * 100_000, "What follows entry 1 is nested too deep"),
     ],
 )
 async def test_unusable_file_is_named(content: bytes, said: str, line: CommandLine, admin: Admin) -> None:
@@ -213,6 +218,41 @@ async def test_json_that_nobody_can_hold_is_refused(broken: str, line: CommandLi
 
     assert counts(planned) == {"created": 1, "refused": 1}
     assert "refused: line 2: it is no JSON that can be read" in planned.output
+
+
+async def test_list_may_be_larger_than_what_may_be_about_one_person(line: CommandLine) -> None:
+    """What is bounded is how much of it is held in memory."""
+    photo = "data:image/png;base64," + "A" * (LARGEST_PERSON // 4)
+    people = [{"userName": f"person{n}", "photos": [{"value": photo}]} for n in range(5)]
+
+    planned = await line.run("plan", line.write("people.json", json.dumps(people)))
+
+    assert counts(planned) == {"created": 5}
+
+
+@pytest.mark.parametrize(
+    ("content", "first"),
+    [
+        ("{\n" * 4, "line 1: it is no JSON: "),
+        (HEADER + "ann\n" * 4, "line 2: it has 1 cells"),
+        ('{"userName": "ann"}\n' * 5, "line 2, ann: line 1 has the same 'userName'"),
+    ],
+)
+async def test_file_without_people_is_not_read_to_its_end(
+    content: str, first: str, line: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond so many entries that nobody can use, the file is the wrong one, and could fill the disk with errors."""
+    monkeypatch.setattr(plans, "MOST_REFUSED", 4)
+    assert counts(await line.run("plan", line.write("people", content))) in (
+        {"refused": 4},
+        {"created": 1, "refused": 4},
+    )
+    monkeypatch.setattr(plans, "MOST_REFUSED", 3)
+
+    imported = await line.run("import", "--keep-going", line.write("people", content))
+
+    assert imported.exit_code == 2
+    assert f"More than 3 entries cannot be used: this is no file with people. The first is {first}" in imported.output
 
 
 async def test_file_that_is_not_there_is_named(line: CommandLine) -> None:

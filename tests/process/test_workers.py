@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
 import pytest
+from click.testing import CliRunner
+from twisted.internet.threads import deferToThread
 
+from synapse_scim.commands import main
 from tests.process.table import OFF, ON, OUTCOMES, PASSWORD, Subject
 from tests.process.trio import Trio, together
 from tests.support.client import Response
@@ -16,7 +20,7 @@ from tests.support.cluster import EVENTS_ON_A_WORKER, SpawnCluster
 from tests.support.hasty import HASTY
 from tests.support.https import CertificateAuthority, HttpsServer, answer
 from tests.support.runner import BlockingRunner
-from tests.web.clients import Synapse, assert_error, new_user, until, without_meta
+from tests.web.clients import Synapse, assert_error, assert_scim, new_user, until, without_meta
 from tests.web.photos import data_url, image
 
 pytestmark = pytest.mark.postgres
@@ -226,6 +230,35 @@ async def test_processes_know_of_each_other(trio: Trio) -> None:
     assert [(row[0], row[3]) for row in rows] == [("master", 1), ("w1", 0), ("w2", 0)]
     assert len({row[1:3] for row in rows}) == 1
     assert not any("different settings" in process.log() for process in trio.cluster.processes)
+
+
+async def test_every_process_begins_a_trace(trio: Trio) -> None:
+    """`trace start` reaches all of them while they run, and so does `trace stop`."""
+
+    async def trace(*arguments: str) -> None:
+        path = str(trio.cluster.main._folder / "homeserver.yaml")
+        said = await deferToThread(CliRunner().invoke, main, ["trace", *arguments, "--config", path])
+        assert said.exit_code == 0, said.output
+
+    def lines(name: str) -> int:
+        return trio.process(name).log().count("synapse_scim.trace")
+
+    async def grows(name: str) -> bool:
+        before = lines(name)
+        assert_scim(await trio.scim[name].get("/Users", params={"count": 1}), 200)
+        return lines(name) > before
+
+    assert not any([await grows(name) for name in trio.names])
+    await trace("start", "@admin:example.org")
+    for name in trio.names:
+        await until(partial(grows, name))
+    await trace("stop")
+    for name in trio.names:
+
+        async def is_still(name: str = name) -> bool:
+            return not await grows(name)
+
+        await until(is_still)
 
 
 @pytest.mark.usefixtures("free_guard")

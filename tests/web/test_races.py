@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred, gatherResults
 
 from tests.support.client import Response
 from tests.support.configuration import scim_module
+from tests.support.runner import BlockingRunner
 from tests.web.clients import (
     MATRIX,
     STABLE,
@@ -21,6 +22,7 @@ from tests.web.clients import (
     assert_error,
     bulk_of,
     new_user,
+    until,
     url_of,
     without_meta,
 )
@@ -63,6 +65,10 @@ class Race:
         assert self.rows("SELECT user_id FROM synapse_scim_writes") == []
         return answers
 
+    async def is_ready(self) -> bool:
+        """Tell whether both processes serve SCIM."""
+        return all([(await client.get("/Me")).status == 200 for client in self._clients[:2]])
+
     def rows(self, statement: str) -> list[tuple[Any, ...]]:
         """Return rows of the database."""
         return self.homeserver._database.execute(statement)
@@ -73,9 +79,11 @@ async def _answer(request: Awaitable[Response]) -> Response:
 
 
 @pytest.fixture
-def race(admin: Admin) -> Race:
-    """Who takes part. The other process of `admin` serves the unstable prefix."""
-    return Race(admin)
+def race(admin: Admin, runner: BlockingRunner) -> Race:
+    """Who takes part. The other process of `admin` serves the unstable prefix, and is ready when it is."""
+    race = Race(admin)
+    runner.run(until(race.is_ready))
+    return race
 
 
 def creating(**attributes: Any) -> Request:
