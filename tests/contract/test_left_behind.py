@@ -45,10 +45,11 @@ def creation(application: Application) -> Plan:
 async def test_a_creation_settles_what_was_left_behind(homeserver: LocalHomeserver) -> None:
     """An unfinished write at the user ID of a new account is undone first."""
     application = await prepared(homeserver, journal.Entry())
-    writer = application.store.writer
+    writer, plan = application.store.writer, creation(application)
+    await application.store.database.run("test_reserve", writer.records.insert, ANN, "pending", plan.record)
 
     async with application.store.database.lock(ANN):
-        await writer.create("ann", creation(application), None, MAINTENANCE.event("create", ANN))
+        await writer.create("ann", plan, None, MAINTENANCE.event("create", ANN))
 
     assert await writer.unfinished() == []
     assert await homeserver.hs.get_module_api().check_user_exists(ANN) == ANN
