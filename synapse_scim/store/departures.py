@@ -69,6 +69,14 @@ def write(txn: Transaction, user_id: str, departure: Departure) -> None:
     )
 
 
+def postpone(txn: Transaction, user_id: str, until: datetime) -> None:
+    """Deactivate an account later, if it is to be deactivated at all."""
+    txn.execute(
+        "UPDATE synapse_scim_departures SET deactivate_ts = ? WHERE user_id = ? AND deactivate_ts IS NOT NULL",
+        (ts_ms(until), user_id),
+    )
+
+
 def read(txn: Transaction, user_id: str) -> Departure | None:
     """Return the departure of an account, if there is one that is not over."""
     txn.execute(

@@ -156,10 +156,7 @@ class Leavers:
 
     def _postpone(self, txn: Transaction, user_id: str, events: tuple[Event, ...]) -> None:
         audit.count(txn, events, self.gateway.now())
-        departure = departures.read(txn, user_id)
-        if departure is not None and departure.deactivate_at is not None:
-            later = attrs.evolve(departure, deactivate_at=self.gateway.now() + _POSTPONED)
-            departures.write(txn, user_id, later)
+        departures.postpone(txn, user_id, self.gateway.now() + _POSTPONED)
 
 
 _THREEPID = "SELECT user_id FROM user_threepids WHERE medium = ? AND address = ?"

@@ -51,6 +51,7 @@ class Photos:
     writer: Writer
     trail: Trail
     _fetches: bool = attrs.field(default=False, init=False)
+    _is_asked: bool = attrs.field(default=False, init=False)
 
     @staticmethod
     def stores(wanted: WantedUser) -> bool:
@@ -103,12 +104,16 @@ class Photos:
 
     async def fetch_due(self) -> None:
         """Fetch what has been ordered, one after the other. A process that cannot store media leaves it to others."""
+        # Whoever fetches already may have found the last order before this one was placed.
+        self._is_asked = True
         if self._fetches or not self.gateway.stores_photos:
             return
         self._fetches = True
         try:
-            while orders := await self.database.run("synapse_scim_photos", photo_orders.due, self.gateway.now()):
-                await self._fetch_all(orders)
+            while self._is_asked:
+                self._is_asked = False
+                while orders := await self.database.run("synapse_scim_photos", photo_orders.due, self.gateway.now()):
+                    await self._fetch_all(orders)
         finally:
             self._fetches = False
 

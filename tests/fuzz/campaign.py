@@ -25,7 +25,7 @@ from tests.fuzz.requests import Request
 from tests.fuzz.values import PASSWORDS
 from tests.support.confidential import keep_secret
 from tests.support.databases import Database
-from tests.support.homeserver import LocalHomeserver
+from tests.support.homeserver import LocalHomeserver, is_harmless
 from tests.support.wire import Answer, ConnectionEnded, Wire
 from tests.web.clients import ERROR, UNSTABLE
 from tests.web.tokens import token_of
@@ -220,7 +220,8 @@ class Campaign:
         records = self._homeserver.log_records
         errors = [record for record in records[self._records :] if record.levelno >= logging.ERROR or record.exc_info]
         self._records = len(records)
-        problems += [f"logged: {logging.Formatter().format(record)[-3000:]}" for record in errors]
+        logged = [logging.Formatter().format(record) for record in errors]
+        problems += [f"logged: {text[-3000:]}" for text in logged if not is_harmless(text)]
         if problems:
             told = None if answer is None else answer.body[:300]
             self.findings.problems.append(f"{'; '.join(problems)}\n{status} {told!r}\n{_shortened(request)}")

@@ -40,6 +40,11 @@ _HARMLESS_ERRORS = (
 )
 
 
+def is_harmless(logged: str, expected: Iterable[str] = ()) -> bool:
+    """Tell whether a logged error, traceback included, is none of this project's, or matches an expected one."""
+    return any(re.search(pattern, logged) for pattern in (*_HARMLESS_ERRORS, *expected))
+
+
 class UnexpectedErrors(AssertionError):
     """A homeserver logged errors that its test did not expect."""
 
@@ -147,9 +152,9 @@ class LocalHomeserver:
             return
         await self._shut_down()
         self._database.drop()
-        expected = [*_HARMLESS_ERRORS, *expected_errors]
+        expected = tuple(expected_errors)
         errors = [_FORMATTER.format(record) for record in self.log_records if record.levelno >= logging.ERROR]
-        unexpected = [text for text in errors if not any(re.search(pattern, text) for pattern in expected)]
+        unexpected = [text for text in errors if not is_harmless(text, expected)]
         if unexpected:
             raise UnexpectedErrors("\n\n".join(["The homeserver logged errors:", *unexpected]))
         check_log("\n".join(map(_FORMATTER.format, self.log_records)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -10,8 +11,12 @@ from twisted.web.http import Request
 
 from synapse_scim.application import build
 from synapse_scim.config import Config
+from synapse_scim.homeserver.database import HomeserverDatabase
 from synapse_scim.homeserver.gateway import SynapseAccounts
+from synapse_scim.mapping.identifiers import fold
+from synapse_scim.store import photo_orders
 from synapse_scim.store.photo_orders import Order
+from synapse_scim.store.photos import Photos
 from tests.support.https import HttpsServer, answer
 from tests.web.clients import Admin, Scim, Synapse, assert_error, new_user, until, url_of, without_meta
 from tests.web.photos import data_url, image
@@ -20,6 +25,7 @@ pytestmark = pytest.mark.usefixtures("engine", "owner")
 
 FACE = "mxc://example.org/face"
 OTHER = "mxc://example.org/other"
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def png(width: int) -> str:
@@ -268,6 +274,35 @@ async def test_processes_without_media_leave_photos_to_others(admin: Admin) -> N
     await application.maintenance.in_every_process()
 
     assert await orders(admin) == [("@ann:example.org", 0)]
+
+
+class LastMoment(HomeserverDatabase):
+    """A database where a photo is ordered just after nothing was found to be fetched."""
+
+    photos: Photos
+    is_late = False
+
+    async def run(self, name, function, *args, **kwargs):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN002, ANN003, ANN201
+        """Look for orders, and come too late with one."""
+        found = await super().run(name, function, *args, **kwargs)
+        if name == "synapse_scim_photos" and not self.is_late:
+            self.is_late = True
+            await super().run("order", photo_orders.place, "@ann:example.org", "https://127.0.0.1:1/", EPOCH)
+            await self.photos.fetch_due()
+        return found
+
+
+async def test_no_order_is_overlooked(admin: Admin) -> None:
+    """What is ordered while the last order is being done with is done at once, not after a minute."""
+    database = LastMoment(admin.homeserver.hs, fold)
+    application = build(Config(), admin.homeserver.hs, database=database)
+    database.photos = application.store.photos
+    await application.maintenance.start()
+
+    await database.photos.fetch_due()
+
+    # Nobody has such a photo any more.
+    assert await orders(admin) == []
 
 
 async def test_other_entries_keep_their_place(scim: Scim, synapse: Synapse) -> None:
