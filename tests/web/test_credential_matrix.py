@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ import yaml
 from tests.support.client import Response
 from tests.support.configuration import scim_module
 from tests.support.homeserver import StartHomeserver
+from tests.support.issuer import AUDIENCE, INTROSPECTION_ID, INTROSPECTION_SECRET, TokenIssuer, new_key
 from tests.support.runner import BlockingRunner
 from tests.web.clients import STABLE, USER, Admin, Scim, assert_error, assert_scim, bulk_of, new_user, patch_of, url_of
-from tests.web.tokens import basic, client, token_of
+from tests.web.tokens import basic, client, token_of, write
 
 ANN = "@ann:example.org"
 """Whom SCIM made, for the domain `default`."""
@@ -84,6 +86,13 @@ ENDPOINTS: Mapping[str, tuple[Endpoint, ...]] = {
 OK = 0
 """Each endpoint answers what is its success."""
 
+
+class IssuersAdmin(Admin):
+    """A server admin of a homeserver that trusts an issuer."""
+
+    issuer: TokenIssuer
+
+
 Headers = Mapping[str, str | None]
 
 
@@ -97,7 +106,7 @@ class Row:
         query: What the credential adds to each URL.
     """
 
-    headers: Callable[[Admin], Awaitable[Headers]]
+    headers: Callable[[IssuersAdmin], Awaitable[Headers]]
     outcomes: Mapping[str, int]
     query: Callable[[Admin], str] = lambda _: ""
 
@@ -166,10 +175,27 @@ async def expired_token(admin: Admin) -> Headers:
     return bearer(token)
 
 
+def signed(make: Callable[[TokenIssuer], str]) -> Callable[[IssuersAdmin], Awaitable[Headers]]:
+    """Return a token that the issuer signed."""
+
+    async def token(admin: IssuersAdmin) -> Headers:
+        return bearer(make(admin.issuer))
+
+    return token
+
+
+def opaque(**answer: Any) -> Callable[[IssuersAdmin], Awaitable[Headers]]:
+    """Return a token of which the issuer says this, when it is asked."""
+    return signed(lambda issuer: issuer.opaque_token(**{"aud": AUDIENCE} | answer))
+
+
 UNKNOWN = {"all": 401}
 FORBIDDEN = {"all": 403}
 CLIENT = {"adopt": 403, "me": 404, "change me": 404, "audit": 403}
 """What a client's token does not open: accounts that SCIM did not make, an account of its own, and the audit."""
+
+READER = CLIENT | {"create": 403, "change": 403}
+WRITER = CLIENT | {"lists": 403, "managed": 403, "unmanaged": 403}
 
 NOBODY = {
     "nothing at all": Row(sent({"Authorization": None}), UNKNOWN),
@@ -200,12 +226,8 @@ ACCESS_TOKENS = {
 CLIENT_TOKENS = {
     "client": Row(sent(bearer(token_of("okta"))), CLIENT),
     "client that adopts": Row(sent(bearer(token_of("any"))), CLIENT | {"adopt": OK}),
-    "client that reads": Row(
-        sent(bearer(token_of("reader"))), CLIENT | {"create": 403, "change": 403, "adopt": 403, "change me": 404}
-    ),
-    "client that writes": Row(
-        sent(bearer(token_of("writer"))), CLIENT | {"lists": 403, "managed": 403, "unmanaged": 403, "me": 404}
-    ),
+    "client that reads": Row(sent(bearer(token_of("reader"))), READER),
+    "client that writes": Row(sent(bearer(token_of("writer"))), WRITER),
     "client of another domain": Row(sent(bearer(token_of("hr"))), CLIENT | {"change": 403}),
     "client that sees its own": Row(
         sent(bearer(token_of("own"))), CLIENT | {"managed": 404, "unmanaged": 404, "change": 404, "adopt": 404}
@@ -219,6 +241,31 @@ CLIENT_TOKENS = {
     "basic, another's token": Row(sent(basic("any", token_of("okta"))), UNKNOWN),
     "basic, another's name": Row(sent(basic("hr", token_of("any"))), UNKNOWN),
     "basic, where it is not enabled": Row(sent(basic("okta", token_of("okta"))), UNKNOWN),
+}
+
+SIGNED_TOKENS = {
+    "JWT": Row(signed(lambda i: i.token()), CLIENT),
+    "JWT that reads": Row(signed(lambda i: i.token(scope="openid users:read")), READER),
+    "JWT that writes": Row(signed(lambda i: i.token(scope="users:write")), WRITER),
+    "JWT without a scope of SCIM": Row(signed(lambda i: i.token(scope="openid")), READER | WRITER),
+    "JWT of another client": Row(signed(lambda i: i.token(azp="grafana")), FORBIDDEN),
+    "JWT for another audience": Row(signed(lambda i: i.token(aud="https://grafana.example.org")), UNKNOWN),
+    "JWT, expired": Row(signed(lambda i: i.token(exp=time.time() - 60)), UNKNOWN),
+    "JWT, not valid yet": Row(signed(lambda i: i.token(nbf=time.time() + 60)), UNKNOWN),
+    "JWT, signed with another key": Row(signed(lambda i: i.token(key=new_key())), UNKNOWN),
+    "JWT of another issuer": Row(signed(lambda i: i.token(iss="https://idp.example.org")), UNKNOWN),
+    "ID token": Row(signed(lambda i: i.token(nonce="n-0S6")), UNKNOWN),
+}
+
+OPAQUE_TOKENS = {
+    "opaque": Row(opaque(), CLIENT),
+    "opaque that reads": Row(opaque(scope="users:read"), READER),
+    "opaque that writes": Row(opaque(scope="users:write"), WRITER),
+    "opaque, of a person, without a scope of SCIM": Row(opaque(scope="openid", sub="ann"), READER | WRITER),
+    "opaque of another client": Row(opaque(client_id="grafana"), FORBIDDEN),
+    "opaque for another audience": Row(opaque(aud="https://grafana.example.org"), UNKNOWN),
+    "opaque, inactive": Row(opaque(active=False), UNKNOWN),
+    "opaque, expired": Row(opaque(exp=time.time() - 60), UNKNOWN),
 }
 
 CONFIG = {
@@ -235,12 +282,14 @@ CONFIG = {
     ]
 }
 
-# The table. Credentials of another kind are a group of rows more, and what they need is configured above.
-ROWS = NOBODY | ACCESS_TOKENS | CLIENT_TOKENS
+# The table. Credentials of another kind are a group of rows more; what they need is configured here or at the start.
+ROWS = NOBODY | ACCESS_TOKENS | CLIENT_TOKENS | SIGNED_TOKENS | OPAQUE_TOKENS
 
 
 @pytest.fixture
-def admin(start_homeserver: StartHomeserver, tmp_path: Path, runner: BlockingRunner) -> Admin:
+def admin(
+    start_homeserver: StartHomeserver, issuer: TokenIssuer, tmp_path: Path, runner: BlockingRunner
+) -> IssuersAdmin:
     """A server admin of a homeserver that knows every credential of the table."""
     bridge = {
         "id": "bridge",
@@ -253,8 +302,17 @@ def admin(start_homeserver: StartHomeserver, tmp_path: Path, runner: BlockingRun
     (tmp_path / "bridge.yaml").write_text(yaml.safe_dump(bridge))
     synapse = {"allow_guest_access": True, "app_service_config_files": [str(tmp_path / "bridge.yaml")]}
 
-    async def start() -> Admin:
-        admin = await Admin.of(await start_homeserver(module=scim_module(CONFIG), config=synapse))
+    asked = {
+        "issuer": issuer.issuer,
+        "audience": AUDIENCE,
+        "client_id": INTROSPECTION_ID,
+        "client_secret_path": str(write(tmp_path / "introspection.secret", INTROSPECTION_SECRET)),
+    }
+    module = scim_module(CONFIG | {"jwt": [issuer.trusted()], "introspection": [asked]})
+
+    async def start() -> IssuersAdmin:
+        admin = await IssuersAdmin.of(await start_homeserver(module=module, config=synapse))
+        admin.issuer = issuer
         await admin.homeserver.register("local")
         await admin.scim.create("ann")
         return admin
@@ -263,7 +321,7 @@ def admin(start_homeserver: StartHomeserver, tmp_path: Path, runner: BlockingRun
 
 
 @pytest.mark.parametrize("name", ROWS)
-async def test_a_credential_opens_what_the_table_says(admin: Admin, name: str) -> None:
+async def test_a_credential_opens_what_the_table_says(admin: IssuersAdmin, name: str) -> None:
     """Each endpoint answers each credential as the table says, in SCIM; what is refused has changed nothing."""
     row = ROWS[name]
     headers, query = await row.headers(admin), row.query(admin)
