@@ -26,6 +26,7 @@ LARGEST_PERSON = 16 * 1024 * 1024
 _HEAD = 4096
 _DEEPEST = 2 * payload.MAX_DEPTH
 _DEPTHS = {"start_map": 1, "start_array": 1, "end_map": -1, "end_array": -1}
+_ZIP = b"PK\x03\x04"
 _WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
 
 
@@ -87,6 +88,8 @@ class _Text:
         self.head = file.peek(_HEAD)[:_HEAD]
         if self.head.startswith(_WIDE):
             raise Trouble("The file is in UTF-16 or UTF-32. Save it in UTF-8")
+        if self.head.startswith(_ZIP):
+            raise Trouble("The file is a workbook of Excel or LibreOffice, or a ZIP archive. Save it as CSV in UTF-8")
         if self.head.startswith(codecs.BOM_UTF8):
             file.read(len(codecs.BOM_UTF8))
             self.head = self.head[len(codecs.BOM_UTF8) :]

@@ -14,6 +14,7 @@ import httpx2
 
 from synapse_scim.client import answers
 from synapse_scim.client.trouble import Trouble
+from synapse_scim.resources.request import STABLE_PREFIX
 
 LIST_RESPONSE = "urn:ietf:params:scim:api:messages:2.0:ListResponse"
 _BULK = "urn:ietf:params:scim:api:messages:2.0:BulkRequest"
@@ -24,8 +25,8 @@ _PATIENCE_S = 120.0
 LATER = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 """What a server answers that may agree later."""
 
-_TIMEOUT = httpx2.Timeout(30, read=600)
-"""A bulk request is answered when its last operation is done."""
+_TIMEOUT = httpx2.Timeout(10, read=600)
+"""Nobody answers where a connection takes longer: https to a port of http. A bulk request is answered at its end."""
 
 _PAGE_SIZE = 1000
 
@@ -150,7 +151,10 @@ class Server:
         try:
             return self.request(Operation(method="GET", path=path), params)
         except Refused as error:
-            raise Trouble(f"The server refuses GET {path} (HTTP {error.status}): {error}") from None
+            hint = (
+                f". The URL may be wrong: it ends with {STABLE_PREFIX}" if error.status == HTTPStatus.NOT_FOUND else ""
+            )
+            raise Trouble(f"The server refuses GET {path} (HTTP {error.status}): {error}{hint}") from None
 
     def users(self, **params: str) -> Iterator[dict[str, Any]]:
         """Yield every User that the token sees, page by page.

@@ -7,11 +7,12 @@ from datetime import UTC, datetime, timedelta
 
 import attrs
 
+from synapse_scim.client.configuration import described, query
 from synapse_scim.client.findings import Finding, bad, good
 from synapse_scim.config import ConfigurationError
 from synapse_scim.credentials.clients import ClientTokens
 from synapse_scim.database import Transaction
-from synapse_scim.homeserver.description import Description, Unusable, describe, query_offline
+from synapse_scim.homeserver.description import Description, Unusable
 from synapse_scim.store.processes import Process, alive, disagreements
 from synapse_scim.store.schema import VERSION
 
@@ -34,12 +35,18 @@ class Setup:
 def look_at(config_paths: Sequence[str]) -> Setup:
     """Look at what configuration files say, and at the database that they name."""
     try:
-        description = describe(config_paths)
+        description = described(config_paths)
     except Unusable as error:
         advice = "Correct it: Synapse does not start with it either. Run this command as the user that Synapse runs as"
         return Setup(findings=(bad("configuration", str(error), advice),))
     return Setup(
-        findings=(_module(description), _listeners(description), *_database(config_paths)), description=description
+        findings=(
+            _module(description),
+            *_clients(description),
+            _listeners(description),
+            *_database(config_paths),
+        ),
+        description=description,
     )
 
 
@@ -48,11 +55,10 @@ def look_at_owner(token: str, description: Description, now: datetime) -> Iterat
     if description.module is None:
         return
     try:
-        tokens = ClientTokens(description.module.clients, lambda: now)
-    except ConfigurationError as error:
-        yield bad("clients", f"'{'.'.join(error.path)}' {error}", "Correct it: Synapse does not start with it either")
+        client = ClientTokens(description.module.clients, lambda: now).owner(token)
+    except ConfigurationError:
+        # It was said before.
         return
-    client = tokens.owner(token)
     if client is None:
         return
     about = f"client {client.name}"
@@ -75,6 +81,19 @@ def _module(description: Description) -> Finding:
     return good("configuration", f"Synapse reads it, and loads the module, for {description.server_name}")
 
 
+def _clients(description: Description) -> Iterator[Finding]:
+    """Say whether the files with the clients' tokens can be used, if there are any."""
+    if description.module is None or not description.module.clients:
+        return
+    try:
+        ClientTokens(description.module.clients, lambda: datetime.now(UTC))
+    except ConfigurationError as error:
+        yield bad("clients", f"'{'.'.join(error.path)}' {error}", "Correct it: Synapse does not start with it either")
+        return
+    names = ", ".join(client.name for client in description.module.clients)
+    yield good("clients", f"the tokens can be read of {names}")
+
+
 def _listeners(description: Description) -> Finding:
     if not description.client_listeners:
         return bad(
@@ -87,12 +106,12 @@ def _listeners(description: Description) -> Finding:
 
 def _database(config_paths: Sequence[str]) -> Iterator[Finding]:
     try:
-        query_offline(config_paths, lambda txn: txn.execute("SELECT 1"))
+        query(config_paths, lambda txn: txn.execute("SELECT 1"))
     except Unusable as error:
         yield bad("database", f"it cannot be used: {error}", "See that it runs, and that 'database' names it")
         return
     try:
-        version = query_offline(config_paths, _tables_version)
+        version = query(config_paths, _tables_version)
     except Unusable:
         yield bad("database", "the module's tables are not there", "Start Synapse with the module, which makes them")
         return
@@ -104,7 +123,7 @@ def _database(config_paths: Sequence[str]) -> Iterator[Finding]:
         )
         return
     yield good("database", f"it can be reached, and its tables have version {version}")
-    yield _processes(query_offline(config_paths, lambda txn: alive(txn, datetime.now(UTC))))
+    yield _processes(query(config_paths, lambda txn: alive(txn, datetime.now(UTC))))
 
 
 def _processes(processes: Sequence[Process]) -> Finding:

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import sys
+from io import TextIOWrapper
+from typing import Any, cast
+
 import click
 
+from synapse_scim.client.trouble import Trouble
 from synapse_scim.commands.audit import audit
 from synapse_scim.commands.check import check
 from synapse_scim.commands.export import export
@@ -13,8 +20,34 @@ from synapse_scim.commands.token import token
 from synapse_scim.commands.trace import trace
 from synapse_scim.commands.transfer import drift, import_, plan
 
+_INTERRUPTED = 130
 
-@click.group()
+
+class _Commands(click.Group):
+    """Commands whose end is in words, whatever ends them."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command. What it writes is in UTF-8, as files are that other commands read, whatever the terminal's."""
+        for stream in (sys.stdout, sys.stderr):
+            cast("TextIOWrapper", stream).reconfigure(encoding="utf-8")
+        try:
+            try:
+                return super().invoke(ctx)
+            finally:
+                sys.stdout.flush()
+        except (KeyboardInterrupt, click.Abort):
+            click.echo("Broken off.", err=True)
+            ctx.exit(_INTERRUPTED)
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                # Whoever read it has seen enough; click ends the command without a word.
+                raise
+            # What is left would be written again at the very end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise Trouble(f"What the command has to say cannot be written: {error.strerror}") from None
+
+
+@click.group(cls=_Commands)
 def main() -> None:
     """Care for SCIM on a Synapse homeserver."""
 

@@ -6,10 +6,10 @@ import json
 from datetime import datetime
 
 import click
-from synapse.module_api.errors import ConfigError
 
+from synapse_scim.client.configuration import configured
 from synapse_scim.commands.options import config_option
-from synapse_scim.homeserver.offline import run_offline
+from synapse_scim.homeserver.description import query_offline
 from synapse_scim.store import audit as events
 from synapse_scim.text import zoned_time
 
@@ -37,11 +37,9 @@ def audit(
     until: datetime | None,
     count: int,
 ) -> None:
-    """Show who wrote what over SCIM, the latest first, each event as a line of JSON."""
+    """Show who wrote what over SCIM. The latest comes first, each event as a line of JSON."""
     wanted = events.Wanted(client=client, user_id=user_id, since=since, until=until)
-    try:
-        found = run_offline(config_paths, "synapse_scim_audit", lambda txn: events.read(txn, wanted, count))
-    except ConfigError as error:
-        raise click.ClickException(f"Synapse cannot read its configuration: {error}") from None
+    with configured(config_paths):
+        found = query_offline(config_paths, lambda txn: events.read(txn, wanted, count))
     for recorded in found:
         click.echo(json.dumps(events.listed(recorded)))

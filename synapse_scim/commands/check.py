@@ -38,6 +38,7 @@ _MARKS = {"good": ("✔", "green"), "bad": ("✘", "red"), "open": ("?", "yellow
 @click.option(
     "--url",
     envvar="SYNAPSE_SCIM_URL",
+    show_envvar=True,
     metavar="URL",
     help="Where SCIM answers; by default what the configuration says.",
 )
@@ -45,12 +46,13 @@ _MARKS = {"good": ("✔", "green"), "bad": ("✘", "red"), "open": ("?", "yellow
     "--token-file",
     "token_path",
     envvar="SYNAPSE_SCIM_TOKEN_FILE",
+    show_envvar=True,
     type=click.Path(path_type=Path),
     help="The file with the token, to look at what it opens.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 def check(config_paths: tuple[str, ...], url: str | None, token_path: Path | None, *, as_json: bool) -> None:
-    """Look whether all is as it should be, and say what to do where it is not. The status is 1 if anything is wrong."""
+    """Look whether all is as it should be. Where it is not, say what to do; the status is 1 then."""
     if url is None and not config_paths:
         raise click.UsageError("Say where SCIM answers (--url), or which configuration to look at (--config)")
     findings = []

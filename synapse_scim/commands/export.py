@@ -72,5 +72,10 @@ def _output(path: Path | None) -> Iterator[Callable[[str], object]]:
         file: IO[str] = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8")
     except OSError as error:
         raise Trouble(f"{path} cannot be written: {error.strerror}") from None
-    with file:
-        yield file.write
+    try:
+        with file:
+            yield file.write
+    except BaseException:
+        # Half a file would look like a whole one, and be in the way of the next try.
+        path.unlink(missing_ok=True)
+        raise

@@ -5,14 +5,17 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import click
-from synapse.module_api.errors import ConfigError
 
 from synapse_scim.audit import COMMAND_LINE
+from synapse_scim.client.configuration import configured
 from synapse_scim.commands.options import config_option
 from synapse_scim.database import Transaction
-from synapse_scim.homeserver.offline import run_offline
+from synapse_scim.homeserver.description import query_offline
 from synapse_scim.store import audit
 from synapse_scim.store.guard import OffboardingGuard
+
+_MOST = 1_000_000
+"""More people than a homeserver has: a number beyond it is a slip of the hand."""
 
 
 @click.group()
@@ -22,7 +25,7 @@ def guard() -> None:
 
 @guard.command()
 @config_option
-@click.argument("accounts", type=click.IntRange(min=0))
+@click.argument("accounts", type=click.IntRange(min=0, max=_MOST))
 def allow(config_paths: tuple[str, ...], accounts: int) -> None:
     """Let so many ACCOUNTS pass that the guard would refuse. It counts at once, in a homeserver that runs too."""
 
@@ -30,8 +33,6 @@ def allow(config_paths: tuple[str, ...], accounts: int) -> None:
         OffboardingGuard.allow(txn, accounts)
         audit.write(txn, [COMMAND_LINE.event(f"guard_allow {accounts}", None)], datetime.now(UTC))
 
-    try:
-        run_offline(config_paths, "synapse_scim_allow", release)
-    except ConfigError as error:
-        raise click.ClickException(f"Synapse cannot read its configuration: {error}") from None
+    with configured(config_paths):
+        query_offline(config_paths, release)
     click.echo(f"The guard lets {accounts} more accounts be disabled or deleted.")

@@ -28,6 +28,7 @@ config_option = click.option(
 url_option = click.option(
     "--url",
     envvar="SYNAPSE_SCIM_URL",
+    show_envvar=True,
     required=True,
     metavar="URL",
     help="Where SCIM answers: https://matrix.example.org/_scim.",
@@ -37,6 +38,7 @@ token_option = click.option(
     "--token-file",
     "token_path",
     envvar="SYNAPSE_SCIM_TOKEN_FILE",
+    show_envvar=True,
     required=True,
     type=click.Path(path_type=Path),
     help="The file with the token: of a client, or an access token of a server administrator.",

@@ -5,10 +5,11 @@ from __future__ import annotations
 from textwrap import dedent
 
 import click
-from synapse.module_api.errors import ConfigError
 
+from synapse_scim.client.configuration import configured
 from synapse_scim.database import Transaction
-from synapse_scim.homeserver.offline import names_postgresql, run_offline
+from synapse_scim.homeserver.description import query_offline
+from synapse_scim.homeserver.offline import names_postgresql
 from synapse_scim.store import schema as tables
 
 
@@ -34,15 +35,13 @@ def schema(config_paths: tuple[str, ...], *, create: bool) -> None:
         return
     if not config_paths:
         raise click.UsageError("--create needs --config")
-    try:
+    with configured(config_paths):
         if not names_postgresql(config_paths):
             raise click.ClickException(
                 "This configuration names an SQLite database, whose tables are made when Synapse starts; name the one"
                 " with the new PostgreSQL database"
             )
-        run_offline(config_paths, "synapse_scim_schema", _create)
-    except ConfigError as error:
-        raise click.ClickException(f"Synapse cannot read its configuration: {error}") from None
+        query_offline(config_paths, _create)
     click.echo("The tables of synapse-scim are there.")
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from shlex import quote
 
 import click
-from synapse.module_api.errors import ConfigError
 
+from synapse_scim.client.configuration import configured
 from synapse_scim.commands.options import config_option
 from synapse_scim.config import Client, ConfigurationError
 from synapse_scim.config.clients import is_client_name
@@ -60,7 +62,7 @@ The next token of the client {name}, which stands in {path} and is shown this on
 
 It is valid now, and so is the one before, without a restart. When the client has the new one, end the old one:
 
-    synapse-scim token rotate {name} --end
+    synapse-scim token rotate {name} --end{options}
 """
 
 
@@ -107,10 +109,11 @@ def rotate(config_paths: tuple[str, ...], name: str, end: bool) -> None:  # noqa
             click.echo(f"The old token of the client {name} is valid no longer.")
             return
         made = new_token()
-        _write(following, made, beside=path)
+        _write(following, made, like=_found(path))
     except UnusableToken as error:
         raise click.ClickException(f"There is no next token in {following}: {error}") from None
-    click.echo(_NEXT.format(name=name, token=made, path=following), nl=False)
+    options = "".join(f" --config {quote(config)}" for config in config_paths)
+    click.echo(_NEXT.format(name=name, token=made, path=following, options=options), nl=False)
 
 
 @token.command()
@@ -134,15 +137,20 @@ def check(config_paths: tuple[str, ...]) -> None:
 
 
 def _clients(config_paths: tuple[str, ...]) -> tuple[Client, ...]:
-    try:
+    with configured(config_paths):
         return read_module_config(config_paths).clients
-    except ConfigError as error:
-        raise click.ClickException(f"Synapse cannot use its configuration: {error}") from None
 
 
-def _write(path: Path, made: str, *, beside: Path | None = None) -> None:
+def _found(path: Path) -> os.stat_result:
     try:
-        write_token(path, made, like=None if beside is None else beside.stat())
+        return path.stat()
+    except OSError as error:
+        raise click.ClickException(f"The token file {path} cannot be read: {error.strerror}") from None
+
+
+def _write(path: Path, made: str, *, like: os.stat_result | None = None) -> None:
+    try:
+        write_token(path, made, like=like)
     except FileExistsError:
         raise click.ClickException(f"{path} exists already; it is kept as it is") from None
     except OSError as error:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import click
-from synapse.module_api.errors import ConfigError
 
 from synapse_scim.audit import COMMAND_LINE
+from synapse_scim.client.configuration import configured
 from synapse_scim.commands.options import config_option
 from synapse_scim.config import may_call
 from synapse_scim.database import Transaction
-from synapse_scim.homeserver.description import Unusable, query_offline
+from synapse_scim.homeserver.description import query_offline
 from synapse_scim.homeserver.offline import read_module_config
 from synapse_scim.homeserver.settings import parse_duration_ms
 from synapse_scim.store import audit
 from synapse_scim.store.traces import Traces
+
+_SHORTEST = timedelta(minutes=1)
+"""A process takes as long to notice; and a number without a unit is of milliseconds, which nobody means."""
 
 _LONGEST = timedelta(days=1)
 
@@ -24,11 +26,11 @@ _LONGEST = timedelta(days=1)
 def _duration(_context: click.Context, _parameter: click.Parameter, text: str) -> timedelta:
     try:
         duration = timedelta(milliseconds=parse_duration_ms(text))
-    except (IndexError, ValueError, OverflowError):
-        # IndexError: Synapse looks for the unit of an empty string.
+    except (IndexError, TypeError, ValueError, OverflowError):
+        # IndexError: Synapse looks for the unit of an empty string. TypeError: it does not know the unit.
         duration = timedelta(0)
-    if not timedelta(0) < duration <= _LONGEST:
-        raise click.BadParameter("must be a duration of at most a day, such as 10m or 2h")
+    if not _SHORTEST <= duration <= _LONGEST:
+        raise click.BadParameter("must be a duration of at least a minute and at most a day, such as 10m or 2h")
     return duration
 
 
@@ -50,15 +52,13 @@ def start(config_paths: tuple[str, ...], duration: timedelta, client: str) -> No
         Traces.begin(txn, client, end)
         audit.write(txn, [COMMAND_LINE.event(f"trace_start {client}", None)], now)
 
-    try:
+    with configured(config_paths):
         if not may_call(read_module_config(config_paths), client):
             raise click.ClickException(
                 f"{client} can be nobody here: name one of 'clients', CLIENT@ISSUER of one with tokens of 'jwt' or"
                 " 'introspection', or the user ID of a server administrator whose access token is accepted"
             )
-    except ConfigError as error:
-        raise click.ClickException(f"Synapse cannot read its configuration: {error}") from None
-    _run(config_paths, begin)
+        query_offline(config_paths, begin)
     click.echo(f"Within a minute, each process logs what {client} does, until {end:%Y-%m-%d %H:%M:%S} UTC.")
 
 
@@ -71,17 +71,6 @@ def stop(config_paths: tuple[str, ...]) -> None:
         Traces.end(txn)
         audit.write(txn, [COMMAND_LINE.event("trace_stop", None)], datetime.now(UTC))
 
-    _run(config_paths, end)
+    with configured(config_paths):
+        query_offline(config_paths, end)
     click.echo("Within a minute, no process logs any longer what a client does, but for 'trace' in the configuration.")
-
-
-def _run(config_paths: tuple[str, ...], function: Callable[[Transaction], None]) -> None:
-    """Change the tables of a homeserver that has started with them."""
-    try:
-        query_offline(config_paths, function)
-    except ConfigError as error:
-        raise click.ClickException(f"Synapse cannot read its configuration: {error}") from None
-    except Unusable as error:
-        raise click.ClickException(
-            f"The database cannot be used: {error}. If it lacks a table, this version of the module has yet to start"
-        ) from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,16 @@ _INTERRUPTED = 130
 _STOPS = "The request that is under way is finished. Ctrl-C again ends at once."
 
 _DIFFER = tuple(verdict for verdict in Verdict if verdict is not Verdict.unchanged)
+
+_CALLED = {
+    Verdict.created: "only in the file",
+    Verdict.adopted: "different",
+    Verdict.changed: "different",
+    Verdict.disabled: "different",
+    Verdict.off_boarded: "only on the server",
+    Verdict.refused: "unclear",
+}
+"""What a comparison calls what an import would do: it does nothing."""
 
 off_board_option = click.option(
     "--off-board",
@@ -125,7 +135,7 @@ def import_(
 @file_options
 @all_option
 def drift(url: str, token_path: Path, file: Path, encoding: str, file_format: Any, *, show_all: bool) -> None:
-    """Say where the server and FILE differ, people included whom the file lacks. The status is 1 if they do."""
+    """Say where the server and FILE differ. People count whom the file lacks. The status is 1 if they differ."""
     screen = _Screen()
     with (
         connect(url, token_path, screen.errors) as server,
@@ -135,12 +145,12 @@ def drift(url: str, token_path: Path, file: Path, encoding: str, file_format: An
         most = None if show_all else _SHOWN
         table = Table("", "people")
         table.add_row("the same", str(ledger.count(Verdict.unchanged)))
-        table.add_row("different", str(ledger.count(Verdict.changed, Verdict.disabled, Verdict.adopted)))
+        table.add_row("different", str(ledger.count(Verdict.adopted, Verdict.changed, Verdict.disabled)))
         table.add_row("only in the file", str(ledger.count(Verdict.created)))
         table.add_row("only on the server", str(len(lacking)))
         table.add_row("unclear", str(ledger.count(Verdict.refused)))
         screen.results.print(table)
-        _list(screen.results, ledger, _DIFFER, most=most)
+        _list(screen.results, ledger, _DIFFER, most=most, called=_CALLED)
         for person in lacking[:most]:
             screen.results.print(f"only on the server: {person}", markup=False)
         sys.exit(1 if lacking or ledger.count(*_DIFFER) else 0)
@@ -169,12 +179,19 @@ def _show(screen: _Screen, ledger: Ledger, *, show_all: bool) -> None:
         )
 
 
-def _list(console: Console, ledger: Ledger, verdicts: tuple[Verdict, ...], most: int | None) -> None:
+def _list(
+    console: Console,
+    ledger: Ledger,
+    verdicts: tuple[Verdict, ...],
+    most: int | None,
+    called: Mapping[Verdict, str] | None = None,
+) -> None:
     for verdict in verdicts:
+        name = verdict if called is None else called[verdict]
         for step in ledger.steps((verdict,), -1 if most is None else most):
-            console.print(f"{verdict}: {step}", markup=False)
+            console.print(f"{name}: {step}", markup=False)
         if most is not None and (more := ledger.count(verdict) - most) > 0:
-            console.print(f"{verdict}: and {more} more")
+            console.print(f"{name}: and {more} more")
 
 
 def _show_done(screen: _Screen, ledger: Ledger, importing: Import) -> None:

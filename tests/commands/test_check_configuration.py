@@ -120,6 +120,8 @@ async def test_token_files_of_clients_are_read(deployment: Deployment, tmp_path:
     path.write_text(yaml.safe_dump({**configuration, "modules": [scim_module({"clients": [settings]})]}))
 
     assert "token_paths" in bad(await deployment.check("--config", path))["clients"]
+    result = await invoke(["check", "--json", "--config", str(path)])
+    assert "token_paths" in {finding["about"]: finding["said"] for finding in json.loads(result.stdout)}["clients"]
 
 
 @pytest.mark.parametrize(

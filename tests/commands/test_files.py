@@ -104,13 +104,16 @@ async def test_export_can_be_chosen(line: CommandLine, admin: Admin) -> None:
 
 
 async def test_export_of_what_does_not_fit_into_a_table_says_so(line: CommandLine, admin: Admin) -> None:
-    """A value that holds the sign between values would be read as two."""
+    """A value that holds the sign between values would be read as two; half an export is not left behind."""
     await admin.scim.create("ann", roles=[{"value": "a|b"}])
 
-    exported = await line.run("export", "--format", "csv", "--attributes", "userName,roles.value")
+    path = line.folder / "export"
+
+    exported = await line.run("export", "--format", "csv", "--attributes", "userName,roles.value", "--output", path)
 
     assert exported.exit_code == 2
     assert "'roles.value' of ann holds a '|'" in exported.output
+    assert not path.exists()
 
 
 async def test_export_overwrites_nothing(line: CommandLine) -> None:
@@ -130,6 +133,7 @@ async def test_export_overwrites_nothing(line: CommandLine) -> None:
         (b"\xef\xbb\xbf \n", "The file is empty"),
         (b"userName,title\n", "There is nobody in the file"),
         (b'{"schemas": ["' + LIST.encode() + b'"], "Resources": []}', "There is nobody in the file"),
+        (b"PK\x03\x04\x14\x00", "The file is a workbook of Excel or LibreOffice, or a ZIP archive. Save it as CSV"),
         (HEADER.encode("utf-16"), "The file is in UTF-16 or UTF-32. Save it in UTF-8"),
         (b'{"userName": "a"}\n{"userName": "Andr\xe9"}\n', "Line 2 is not in utf-8 (byte 19 of the line)"),
         (b"userName,title\nann,Caf\xe9\n", "--encoding latin-1"),

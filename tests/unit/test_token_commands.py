@@ -129,7 +129,7 @@ def test_a_token_is_followed_by_another(tmp_path: Path) -> None:
     new = made_by(said)
 
     following = tmp_path / "entra.token.next"
-    assert "synapse-scim token rotate entra --end" in said.output
+    assert f"synapse-scim token rotate entra --end --config {config}\n" in said.output
     assert (path.read_text(), following.read_text()) == (f"{old}\n", f"{new}\n")
     assert (following.stat().st_mode & 0o777, following.stat().st_gid) == (0o640, path.stat().st_gid)
     for token in (old, new):
@@ -174,7 +174,7 @@ def test_what_cannot_be_followed_is_said_to_be_so(tmp_path: Path) -> None:
         assert said.exit_code == 1
         assert "make one with 'synapse-scim token new'" in said.output
     assert run("rotate", "nobody", "-c", config).output == "Error: There is no client nobody in the configuration\n"
-    assert run("rotate", "lost", "-c", config).output.endswith("cannot be written: No such file or directory\n")
+    assert run("rotate", "lost", "-c", config).output.endswith("cannot be read: No such file or directory\n")
 
 
 def test_a_token_tells_whose_it_is(tmp_path: Path) -> None:
