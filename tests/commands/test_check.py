@@ -246,6 +246,16 @@ async def test_server_that_changes_nothing_is_noted(deployment: Deployment) -> N
     assert (writing["outcome"], "read_only" in writing["said"]) == ("open", True)
 
 
+async def test_url_that_goes_too_far_is_named(line: CommandLine) -> None:
+    """Whoever copies the URL of the people gets a 404 of SCIM's own."""
+    line.url += "/Users"
+
+    exported = await line.run("export")
+
+    assert exported.exit_code == 2
+    assert "There is no such user. The URL may be wrong: it ends with /_scim" in exported.output
+
+
 async def test_url_may_name_the_version(deployment: Deployment) -> None:
     """A segment `/v2` behind the prefix is SCIM's."""
     assert bad(await deployment.check("--url", f"{deployment.proxy.url}/_scim/v2")) == {}
