@@ -13,6 +13,7 @@ from typing import Any, Self
 import attrs
 
 from synapse_scim.client.server import Operation
+from synapse_scim.client.trouble import Trouble
 from synapse_scim.mapping.identifiers import fold
 from synapse_scim.mapping.schema import MATRIX_SCHEMA
 
@@ -209,7 +210,13 @@ class Ledger:
         return None if found is None else json.loads(found)
 
     def _do(self, sql: str, *values: Any) -> sqlite3.Cursor:
-        return self._database.execute(sql, values)
+        try:
+            return self._database.execute(sql, values)
+        except sqlite3.OperationalError as error:
+            raise Trouble(
+                f"What the command has to remember does not fit into its temporary file: {error}. Name a folder with"
+                " more room in the environment: TMPDIR"
+            ) from None
 
     def _rows(self, sql: str, *values: Any) -> Iterator[tuple[Any, ...]]:
         with closing(self._do(sql, *values)) as cursor:

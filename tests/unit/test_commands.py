@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import runpy
 from contextlib import suppress
 from io import BytesIO
@@ -13,6 +14,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from synapse_scim.client.ledger import Ledger, Step, Verdict
 from synapse_scim.client.trouble import Trouble
 from synapse_scim.commands import main
 from tests.support.configuration import scim_module
@@ -127,6 +129,24 @@ def test_a_full_disk_is_said_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
             main(["schema"], standalone_mode=False)
 
     assert refused.value.message == "What the command has to say cannot be written: No space left on device"
+
+
+def test_a_full_temporary_folder_is_said_in_words() -> None:
+    """What a comparison has to remember may be larger than the room for it."""
+
+    def fill(ledger: Ledger) -> None:
+        for number in range(100_000):
+            ledger.add_step(Step(verdict=Verdict.refused, place=f"line {number}", why="x" * 1000))
+
+    former = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024 * 1024, former[1]))
+    try:
+        with Ledger() as ledger, pytest.raises(Trouble) as refused:
+            fill(ledger)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, former)
+
+    assert "does not fit into its temporary file: " in refused.value.message
 
 
 def test_a_reader_that_has_seen_enough_is_no_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
