@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import runpy
+from collections.abc import Mapping
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
@@ -56,7 +57,7 @@ COMMANDS = [
 ]
 
 # What is wrong with a configuration, and what is said of it.
-WRONG = {
+WRONG: Mapping[str, tuple[Any, str]] = {
     "no report_stats": ("server_name: example.org\n", "report_stats"),
     "a tab": ("server_name:\n\texample.org\n", "it is no YAML: while scanning for the next token"),
     "another indentation": ("modules:\n  - module: a\n config: {}\n", "it is no YAML: "),
@@ -207,7 +208,7 @@ def test_what_is_broken_off_has_a_status_of_its_own(tmp_path: Path, *, is_termin
 def test_what_is_missing_is_named_with_its_variable(command: str) -> None:
     """What each command needs may stand in the environment."""
     arguments = [command] if command == "export" else [command, "people.csv"]
-    environment = {"SYNAPSE_SCIM_URL": None, "SYNAPSE_SCIM_TOKEN_FILE": None}
+    environment: dict[str, str | None] = {"SYNAPSE_SCIM_URL": None, "SYNAPSE_SCIM_TOKEN_FILE": None}
 
     assert "SYNAPSE_SCIM_URL" in CliRunner().invoke(main, arguments, env=environment).output
     environment["SYNAPSE_SCIM_URL"] = "https://matrix.example.org/_scim"
