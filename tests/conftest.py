@@ -50,8 +50,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 pytest_twisted.ensureDeferred(function)
         if _homeserver_options(item).get("engine") == "postgres":
             item.add_marker("postgres")
-    # Whose the accounts are makes no difference to the database, so that one engine is enough for MAS.
-    items[:] = [item for item in items if not {("owner", "mas"), ("engine", "postgres")} <= _parameters(item)]
 
 
 def pytest_collection_finish() -> None:
@@ -173,12 +171,6 @@ def spawn_homeserver(databases: Databases) -> Iterator[SpawnHomeserver]:
 def _is_mas(request: pytest.FixtureRequest) -> bool:
     """Tell whether the accounts of a test's homeservers are MAS's, because `owner` says so."""
     return "owner" in request.fixturenames and request.getfixturevalue("owner") == "mas"
-
-
-def _parameters(item: pytest.Item) -> set[tuple[str, object]]:
-    """Return the values of the fixtures `owner` and `engine` that a test gets."""
-    callspec = getattr(item, "callspec", None)
-    return {(name, callspec.params[name]) for name in ("owner", "engine") if callspec and name in callspec.params}
 
 
 def _homeserver_options(node: pytest.Item) -> dict[str, Any]:

@@ -96,10 +96,25 @@ def test_an_entry_is_read_as_it_was_written(first: journal.Entry, second: journa
         journal.write(txn, "@ann:example.org", entry, 5)
         assert journal.read(txn, "@ann:example.org") == entry
     journal.write(txn, "@bob:example.org", first, 4)
-    assert journal.unfinished(txn, 10) == ["@bob:example.org", "@ann:example.org"]
-    assert journal.unfinished(txn, 1) == ["@bob:example.org"]
+    assert journal.unfinished(txn, 0, 10) == ["@bob:example.org", "@ann:example.org"]
+    assert journal.unfinished(txn, 0, 1) == ["@bob:example.org"]
 
     journal.erase(txn, "@ann:example.org")
 
     assert journal.read(txn, "@ann:example.org") is None
     assert journal.read(txn, "@bob:example.org") == first
+
+
+def test_what_is_done_again_waits_for_its_time() -> None:
+    """Before that, whoever looks for what was left behind does not see it; who writes to the account does."""
+    database = sqlite3.connect(":memory:")
+    for statement in STEPS[0]:
+        database.execute(str(statement))
+    txn = cast("Transaction", database.cursor())
+    entry = journal.Entry(certain=True, again_ts=60_000)
+
+    journal.write(txn, "@ann:example.org", entry, 0)
+
+    assert journal.unfinished(txn, 59_999, 10) == []
+    assert journal.unfinished(txn, 60_000, 10) == ["@ann:example.org"]
+    assert journal.read(txn, "@ann:example.org") == entry
