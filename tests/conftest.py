@@ -50,6 +50,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 pytest_twisted.ensureDeferred(function)
         if _homeserver_options(item).get("engine") == "postgres":
             item.add_marker("postgres")
+    items[:] = [item for item in items if not (_is_mas_on_postgres(item) and item.get_closest_marker("mas_on_sqlite"))]
 
 
 def pytest_collection_finish() -> None:
@@ -171,6 +172,12 @@ def spawn_homeserver(databases: Databases) -> Iterator[SpawnHomeserver]:
 def _is_mas(request: pytest.FixtureRequest) -> bool:
     """Tell whether the accounts of a test's homeservers are MAS's, because `owner` says so."""
     return "owner" in request.fixturenames and request.getfixturevalue("owner") == "mas"
+
+
+def _is_mas_on_postgres(item: pytest.Item) -> bool:
+    """Tell whether a test runs with accounts of MAS's on PostgreSQL, because both fixtures say so."""
+    callspec = getattr(item, "callspec", None)
+    return callspec is not None and {("owner", "mas"), ("engine", "postgres")} <= callspec.params.items()
 
 
 def _homeserver_options(node: pytest.Item) -> dict[str, Any]:
