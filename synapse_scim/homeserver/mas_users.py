@@ -180,10 +180,10 @@ class MasUsers:
                 await self._empty(mas_id, "upstream-oauth-links", self._link_filter(external_id))
             case SetLocked(locked):
                 await self.api.post(f"users/{mas_id}/{'lock' if locked else 'unlock'}")
-            case SetPassword(password=None):
-                await self._remove_password(mas_id)
-            case SetPassword(password=password):
+            case SetPassword(password=str(password)):
                 await self._set_password(mas_id, password)
+            case _:
+                await self._remove_password(mas_id)
 
     async def bar(self, user_id: str) -> None:
         """Let nobody be a user, and leave the user nothing that somebody else may want."""
@@ -207,7 +207,7 @@ class MasUsers:
                     logger.info("A session of %s had ended: %s", user_id, refusal)
 
     async def _set_password(self, mas_id: str, password: str) -> None:
-        means = {
+        means: dict[int, AccountError] = {
             HTTPStatus.BAD_REQUEST: InvalidPassword("'password' is too weak for Matrix Authentication Service"),
             HTTPStatus.FORBIDDEN: AccountChangeRefused(
                 "'password' cannot be set: Matrix Authentication Service keeps no passwords"
@@ -227,7 +227,7 @@ class MasUsers:
                 raise
 
     async def _add_email(self, mas_id: str, threepid: Threepid) -> None:
-        means = {
+        means: dict[int, AccountError] = {
             HTTPStatus.BAD_REQUEST: AccountChangeRefused(
                 "Matrix Authentication Service refuses one of the e-mail addresses ('emails.value')"
             ),
@@ -242,7 +242,7 @@ class MasUsers:
                 await self.api.delete(f"user-emails/{email_id}")
 
     async def _add_link(self, mas_id: str, external_id: ExternalId) -> None:
-        means = {
+        means: dict[int, AccountError] = {
             HTTPStatus.NOT_FOUND: AccountChangeRefused(
                 "Matrix Authentication Service does not know the upstream provider ('mas.upstream_providers')"
             ),

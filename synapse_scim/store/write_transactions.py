@@ -163,9 +163,7 @@ class WriteTransactions:
         self._record(txn, events)
         _go_on(txn, user_id, left)
 
-    def _expect(
-        self, txn: Transaction, user_id: str, birthmark: str | None, changes: tuple[FinalChange, ...]
-    ) -> None:
+    def _expect(self, txn: Transaction, user_id: str, birthmark: str | None, changes: tuple[FinalChange, ...]) -> None:
         """Have a write undone once more, when what was under way may have arrived."""
         again_ts = ts_ms(self.gateway.now() + LATE)
         # An entry goes with its last step, also where an earlier version finds it.

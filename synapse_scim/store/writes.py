@@ -240,6 +240,7 @@ class Writer(WriteTransactions):
         if entry.certain:
             logger.info("Finishing an interrupted write to %s", user_id)
             if given_up:
+                # It was registered, or given something, after it was given up.
                 await self.gateway.give_up(user_id)
             if not await self._finish(user_id, entry.final):
                 raise Unavailable(f"An earlier change to {user_id} is not finished yet; try again later")
@@ -255,18 +256,8 @@ class Writer(WriteTransactions):
         elif in_steps and not (registered or refused):
             # A registration that was sent off may yet happen.
             given_up = entry.birthmark
-        for change in reversed(entry.profile):
-            await self.gateway.change_profile(user_id, journal.opposite_profile(change))
-        # Who is given up has nothing elsewhere any more.
-        left = () if entry.birthmark else tuple(map(Elsewhere, self.gateway.elsewhere(entry.undo)))
         undone = ended(entry.events, "undone") if crashed else ()
-        await self._transaction("undo", self._undo, user_id, entry, undone, left, given_up)
-        audit.log(*undone)
-        again = tuple(filter(_takes_away, left))
-        if refused or not (again or given_up):
-            await self._finish(user_id, left)
-        elif await self._make(user_id, left) is not None:
-            await self._transaction("again", self._expect, user_id, given_up, again)
+        await self._take_back(user_id, entry, given_up, undone, refused=refused)
         return False
 
     async def unfinished(self, limit: int = 100) -> list[str]:
@@ -275,6 +266,22 @@ class Writer(WriteTransactions):
         return await self.database.run("synapse_scim_unfinished", journal.unfinished, now_ts_ms, limit)
 
     # -- Steps ----------------------------------------------------------------
+
+    async def _take_back(
+        self, user_id: str, entry: journal.Entry, given_up: str | None, events: tuple[Event, ...], *, refused: bool
+    ) -> None:
+        """Undo a write. If something may still be under way elsewhere, that is undone once more, later."""
+        for change in reversed(entry.profile):
+            await self.gateway.change_profile(user_id, journal.opposite_profile(change))
+        # Who is given up has nothing elsewhere any more.
+        left = () if entry.birthmark else tuple(map(Elsewhere, self.gateway.elsewhere(entry.undo)))
+        await self._transaction("undo", self._undo, user_id, entry, events, left, given_up)
+        audit.log(*events)
+        again = tuple(filter(_takes_away, left))
+        if refused or not (again or given_up):
+            await self._finish(user_id, left)
+        elif await self._make(user_id, left) is not None:
+            await self._transaction("again", self._expect, user_id, given_up, again)
 
     async def _take_after_registration(
         self, user_id: str, plan: Plan, entry: journal.Entry, password: SetPassword | None
@@ -347,7 +354,7 @@ def _is_refusal(error: BaseException) -> bool:
 
 
 def _takes_away(change: FinalChange) -> bool:
-    """Tell whether a change leaves less: what an account has got meanwhile by somebody else's will is not given."""
+    """Tell whether a change leaves less: nobody is unlocked whom an administrator may have locked meanwhile."""
     return isinstance(change, Elsewhere) and change.step != SetLocked(locked=False)
 
 

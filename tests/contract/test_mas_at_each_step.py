@@ -1,4 +1,4 @@
-"""A write is whole whatever MAS answers to any one of the requests that it takes, and whenever it does what is asked."""
+"""A write is whole whatever MAS answers to any one of the requests that it takes, and whenever it does them."""
 
 from __future__ import annotations
 
