@@ -50,8 +50,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 pytest_twisted.ensureDeferred(function)
         if _homeserver_options(item).get("engine") == "postgres":
             item.add_marker("postgres")
-    # Whose the accounts are makes no difference to the database, so that one engine is enough for MAS.
-    items[:] = [item for item in items if not {("owner", "mas"), ("engine", "postgres")} <= _parameters(item)]
+    items[:] = [item for item in items if not (_is_mas_on_postgres(item) and item.get_closest_marker("mas_on_sqlite"))]
 
 
 def pytest_collection_finish() -> None:
@@ -175,10 +174,10 @@ def _is_mas(request: pytest.FixtureRequest) -> bool:
     return "owner" in request.fixturenames and request.getfixturevalue("owner") == "mas"
 
 
-def _parameters(item: pytest.Item) -> set[tuple[str, object]]:
-    """Return the values of the fixtures `owner` and `engine` that a test gets."""
+def _is_mas_on_postgres(item: pytest.Item) -> bool:
+    """Tell whether a test runs with accounts of MAS's on PostgreSQL, because both fixtures say so."""
     callspec = getattr(item, "callspec", None)
-    return {(name, callspec.params[name]) for name in ("owner", "engine") if callspec and name in callspec.params}
+    return callspec is not None and {("owner", "mas"), ("engine", "postgres")} <= callspec.params.items()
 
 
 def _homeserver_options(node: pytest.Item) -> dict[str, Any]:

@@ -37,6 +37,8 @@ def read_mas(values: Mapping[str, Any], providers: Mapping[str, str]) -> Mas | N
             raise ConfigurationError(
                 ("mas", "upstream_providers", name), "must be the ULID of an upstream provider: 26 digits and capitals"
             )
+    if len({*mas.upstream_providers.values()}) < len(mas.upstream_providers):
+        raise ConfigurationError(("mas", "upstream_providers"), "must name each upstream provider once")
     if not {*providers.values()} <= {*mas.upstream_providers}:
         raise ConfigurationError(("mas", "upstream_providers"), "must have an entry for each provider in 'sso'")
     return mas

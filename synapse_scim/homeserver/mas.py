@@ -115,22 +115,23 @@ class MasAccounts(SynapseAccounts):
         localpart = registration.localpart
         user_id = f"@{localpart}:{self.server_name}"
         user = {"username": localpart, "displayname": registration.displayname}
+        is_here = False
         try:
             await self._check_registration(localpart)
         except UserIdTaken:
-            if former is None or await self._birthmark_now(user_id) != former:
+            is_here = await self._is_given_up(user_id, former)
+            if not is_here:
                 raise
-        else:
-            former = None
         try:
             # One that was given up may be Synapse's already, and not the service's.
-            await self._api.post("users", user if former is None else {**user, "skip_homeserver_check": True})
+            await self._api.post("users", {**user, "skip_homeserver_check": True} if is_here else user)
         except MasRefusal as refusal:
             if refusal.status == HTTPStatus.BAD_REQUEST:
                 raise InvalidUserId(f"'userName' gives the user ID {user_id}, which cannot be") from refusal
             if refusal.status != HTTPStatus.CONFLICT:
                 raise
-            if former is None:
+            # It may have been registered after all, a moment ago.
+            if former is None or not await self._is_given_up(user_id, former):
                 raise UserNameTaken(f"Matrix Authentication Service does not give away the name {localpart}") from None
             await self._take_over(user_id, former, registration.birthmark)
 
@@ -150,16 +151,19 @@ class MasAccounts(SynapseAccounts):
             await self._hs.get_registration_handler().check_username(localpart)
 
     async def _take_over(self, user_id: str, former: str, birthmark: str) -> None:
-        """Make an account that was given up one that is being registered."""
+        """Make an account that was given up one that is being registered, without what it may have got since."""
+        await self._users.bar(user_id)
         name = SetProfileField(field=ProfileFields.DISPLAYNAME, value=birthmark, former=former)
         await self.change_profile(user_id, name)
         await self._users.act(user_id, "unlock")
         await self._store.set_user_locked_status(user_id, locked=False)
 
-    async def _birthmark_now(self, user_id: str) -> str | None:
-        return await self._store.db_pool.simple_select_one_onecol(
+    async def _is_given_up(self, user_id: str, birthmark: str | None) -> bool:
+        """Tell whether an account is there that bears a birthmark."""
+        found = await self._store.db_pool.simple_select_one_onecol(
             "profiles", {"full_user_id": user_id}, "displayname", allow_none=True, desc="synapse_scim_birthmark"
         )
+        return found is not None and found == birthmark
 
     # -- Passwords ------------------------------------------------------------
 
@@ -199,21 +203,25 @@ class MasAccounts(SynapseAccounts):
         """
         user = await self._users.known(user_id)
         if user.is_deactivated:
-            await self._until_deactivated(user_id)
-        if not user.is_deactivated or (erase and not await self._is_erased(user_id)):
+            await self._until_gone(user_id, erased=False)
+        if not user.is_deactivated or (erase and not await self._is_gone(user_id, erased=True)):
             await self._api.post(f"users/{user.mas_id}/deactivate", {"skip_erase": not erase})
-            await self._until_deactivated(user_id)
+            await self._until_gone(user_id, erased=erase)
         # Whoever comes back is not locked: nothing is left but the deactivation.
         await self._users.act(user_id, "unlock")
         await self._store.set_user_locked_status(user_id, locked=False)
 
-    async def _is_erased(self, user_id: str) -> bool:
-        return bool(await self._store.is_user_erased(user_id))  # type: ignore[call-arg, arg-type, misc]
+    async def _is_gone(self, user_id: str, *, erased: bool) -> bool:
+        """Tell whether an account is deactivated in Synapse, and erased if that is asked for as well."""
+        select = self._store.db_pool.simple_select_one_onecol
+        if erased and await select("erased_users", {"user_id": user_id}, "user_id", allow_none=True) is None:
+            return False
+        return bool(await select("users", {"name": user_id}, "deactivated"))
 
-    async def _until_deactivated(self, user_id: str) -> None:
+    async def _until_gone(self, user_id: str, *, erased: bool) -> None:
         clock = self._hs.get_clock()
         deadline = clock.time() + self._job_s
-        while not await self._store.db_pool.simple_select_one_onecol("users", {"name": user_id}, "deactivated"):
+        while not await self._is_gone(user_id, erased=erased):
             if clock.time() > deadline:
                 raise Unavailable(f"Matrix Authentication Service has not deactivated {user_id} yet")
             await clock.sleep(Duration(seconds=_JOB_POLL_S))

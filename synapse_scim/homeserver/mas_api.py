@@ -94,7 +94,7 @@ class MasApi:
         return await self._call("GET", path + (f"?{urlencode(query)}" if query else ""), None)
 
     async def post(self, path: str, body: Mapping[str, Any] | None = None) -> None:
-        """Do something.
+        """Do something that is answered with what it was done to.
 
         Raises:
             MasRefusal: The service refuses.
@@ -102,8 +102,16 @@ class MasApi:
         """
         answer = await self._call("POST", path, body)
         with as_expected():
-            # Either there is nothing to say, or it is said to what it was done.
-            _ = answer and answer["data"]["id"]
+            _ = answer["data"]["id"]
+
+    async def tell(self, path: str, body: Mapping[str, Any]) -> None:
+        """Do something that is answered with nothing but that it was done.
+
+        Raises:
+            MasRefusal: The service refuses.
+            Unavailable: It does not answer as it should; nobody knows whether it did it.
+        """
+        await self._silently("POST", path, body)
 
     async def delete(self, path: str) -> None:
         """Remove something. It need not be there.
@@ -112,8 +120,7 @@ class MasApi:
             Unavailable: The service does not answer as it should.
         """
         try:
-            if await self._call("DELETE", path, None) is not None:
-                raise _unavailable("it does not say that something was removed")
+            await self._silently("DELETE", path, None)
         except MasRefusal as refusal:
             if refusal.status != HTTPStatus.NOT_FOUND:
                 raise
@@ -133,7 +140,14 @@ class MasApi:
                 found += answer["data"]
                 if len(answer["data"]) < _PAGE_SIZE:
                     return found
-                page["page[after]"] = found[-1]["id"]
+                last = str(found[-1]["id"])
+                if last == page.get("page[after]"):
+                    raise ValueError("the page that was there before")
+                page["page[after]"] = last
+
+    async def _silently(self, method: str, path: str, body: Mapping[str, Any] | None) -> None:
+        if await self._call(method, path, body) is not None:
+            raise _unavailable("it does not say that it was done")
 
     async def _call(self, method: str, path: str, body: Mapping[str, Any] | None) -> Any:
         try:

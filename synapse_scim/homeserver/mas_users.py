@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any
 
@@ -13,6 +14,7 @@ import attrs
 from synapse_scim.accounts import (
     Account,
     AccountChangeRefused,
+    AccountError,
     AccountProtected,
     ExternalId,
     ExternalIdTaken,
@@ -28,6 +30,7 @@ from synapse_scim.steps import (
     RemoveExternalId,
     RemoveThreepid,
     SetLocked,
+    SetPassword,
 )
 
 logger = logging.getLogger(__name__)
@@ -122,11 +125,10 @@ class MasUsers:
         user = await self.known(account.user_id)
         if user.is_admin:
             raise AccountProtected(f"The account {account.user_id} may administer Matrix Authentication Service")
-        emails = await self._of(user.mas_id, "user-emails")
+        emails = await self._emails(user.mas_id)
         links = await self._of(user.mas_id, "upstream-oauth-links") if self.upstream_providers else {}
         names = {provider_id: name for name, provider_id in self.upstream_providers.items()}
         with as_expected():
-            threepids = {Threepid("email", self._canonical(email["email"])) for email in emails.values()}
             found = [(link["provider_id"], link["subject"]) for link in links.values()]
         subjects = {ExternalId(names[provider_id], subject) for provider_id, subject in found if provider_id in names}
         # Adoption loses nothing that Synapse knows from before.
@@ -137,7 +139,11 @@ class MasUsers:
         }
         return attrs.evolve(
             account,
-            threepids=frozenset(threepids.union(t for t in account.threepids if t.medium != "email")),
+            threepids=frozenset(
+                {Threepid("email", address) for address in emails.values()}.union(
+                    threepid for threepid in account.threepids if threepid.medium != "email"
+                )
+            ),
             external_ids=frozenset(subjects | kept),
             locked=user.is_locked,
             deactivated=account.deactivated or user.is_deactivated,
@@ -167,15 +173,17 @@ class MasUsers:
             case AddThreepid(threepid):
                 await self._add_email(mas_id, threepid)
             case RemoveThreepid(threepid):
-                await self._empty(mas_id, "user-emails", {"filter[email]": threepid.address})
+                await self._remove_email(mas_id, threepid)
             case AddExternalId(external_id):
                 await self._add_link(mas_id, external_id)
             case RemoveExternalId(external_id):
                 await self._empty(mas_id, "upstream-oauth-links", self._link_filter(external_id))
             case SetLocked(locked):
                 await self.api.post(f"users/{mas_id}/{'lock' if locked else 'unlock'}")
+            case SetPassword(password=str(password)):
+                await self._set_password(mas_id, password)
             case _:
-                await self._set_password(mas_id, change.password)
+                await self._remove_password(mas_id)
 
     async def bar(self, user_id: str) -> None:
         """Let nobody be a user, and leave the user nothing that somebody else may want."""
@@ -184,7 +192,7 @@ class MasUsers:
             await self.api.post(f"users/{user.mas_id}/lock")
             await self._empty(user.mas_id, "user-emails")
             await self._empty(user.mas_id, "upstream-oauth-links")
-            await self._set_password(user.mas_id, None)
+            await self._remove_password(user.mas_id)
 
     async def end_sessions(self, user_id: str) -> None:
         """End all sessions of a user, of every kind."""
@@ -198,59 +206,71 @@ class MasUsers:
                         raise
                     logger.info("A session of %s had ended: %s", user_id, refusal)
 
-    async def _set_password(self, mas_id: str, password: str | None) -> None:
-        """Set a password; to remove one, set one that nobody knows."""
-        nobodys = secrets.token_urlsafe(32) if password is None else None
-        body = {"password": nobodys or password, "skip_password_check": nobodys is not None}
+    async def _set_password(self, mas_id: str, password: str) -> None:
+        means: dict[int, AccountError] = {
+            HTTPStatus.BAD_REQUEST: InvalidPassword("'password' is too weak for Matrix Authentication Service"),
+            HTTPStatus.FORBIDDEN: AccountChangeRefused(
+                "'password' cannot be set: Matrix Authentication Service keeps no passwords"
+            ),
+        }
+        with _refusals(means):
+            await self.api.tell(f"users/{mas_id}/set-password", {"password": password, "skip_password_check": False})
+
+    async def _remove_password(self, mas_id: str) -> None:
+        """Set a password that nobody knows."""
+        body = {"password": secrets.token_urlsafe(32), "skip_password_check": True}
         try:
-            await self.api.post(f"users/{mas_id}/set-password", body)
+            await self.api.tell(f"users/{mas_id}/set-password", body)
         except MasRefusal as refusal:
-            if refusal.status == HTTPStatus.BAD_REQUEST:
-                raise InvalidPassword("'password' is too weak for Matrix Authentication Service") from refusal
+            # Where there are no passwords, there is none to remove.
             if refusal.status != HTTPStatus.FORBIDDEN:
                 raise
-            # Where there are no passwords, there is none to remove.
-            if password is not None:
-                raise AccountChangeRefused(
-                    "'password' cannot be set: Matrix Authentication Service keeps no passwords"
-                ) from refusal
 
     async def _add_email(self, mas_id: str, threepid: Threepid) -> None:
-        try:
-            await self.api.post("user-emails", {"user_id": mas_id, "email": threepid.address})
-        except MasRefusal as refusal:
-            if refusal.status == HTTPStatus.BAD_REQUEST:
-                raise AccountChangeRefused(
-                    "Matrix Authentication Service refuses one of the e-mail addresses ('emails.value')"
-                ) from refusal
-            if refusal.status != HTTPStatus.CONFLICT:
-                raise
-            if not await self._of(mas_id, "user-emails", {"filter[email]": threepid.address}):
-                raise ThreepidTaken("Another account has one of the e-mail addresses ('emails.value')") from None
+        means: dict[int, AccountError] = {
+            HTTPStatus.BAD_REQUEST: AccountChangeRefused(
+                "Matrix Authentication Service refuses one of the e-mail addresses ('emails.value')"
+            ),
+            HTTPStatus.CONFLICT: ThreepidTaken("Another account has one of the e-mail addresses ('emails.value')"),
+        }
+        with _refusals(means):
+            await self._add(mas_id, "user-emails", {"email": threepid.address}, {"filter[email]": threepid.address})
+
+    async def _remove_email(self, mas_id: str, threepid: Threepid) -> None:
+        for email_id, address in (await self._emails(mas_id)).items():
+            if address == threepid.address:
+                await self.api.delete(f"user-emails/{email_id}")
 
     async def _add_link(self, mas_id: str, external_id: ExternalId) -> None:
-        link = {
-            "user_id": mas_id,
-            "provider_id": self.upstream_providers[external_id.auth_provider],
-            "subject": external_id.subject,
+        means: dict[int, AccountError] = {
+            HTTPStatus.NOT_FOUND: AccountChangeRefused(
+                "Matrix Authentication Service does not know the upstream provider ('mas.upstream_providers')"
+            ),
+            HTTPStatus.CONFLICT: ExternalIdTaken(
+                "The single sign-on identity of this 'externalId' opens another account"
+            ),
         }
+        link = {"provider_id": self.upstream_providers[external_id.auth_provider], "subject": external_id.subject}
+        with _refusals(means):
+            await self._add(mas_id, "upstream-oauth-links", link, self._link_filter(external_id))
+
+    async def _add(self, mas_id: str, path: str, attributes: Mapping[str, str], query: Mapping[str, str]) -> None:
+        """Give a user something. If the user has it already, as the query finds it, that is fine."""
         try:
-            await self.api.post("upstream-oauth-links", link)
+            await self.api.post(path, {"user_id": mas_id, **attributes})
         except MasRefusal as refusal:
-            if refusal.status == HTTPStatus.NOT_FOUND:
-                raise AccountChangeRefused(
-                    "Matrix Authentication Service does not know the upstream provider ('mas.upstream_providers')"
-                ) from refusal
-            if refusal.status != HTTPStatus.CONFLICT:
+            if refusal.status != HTTPStatus.CONFLICT or not await self._of(mas_id, path, query):
                 raise
-            if not await self._of(mas_id, "upstream-oauth-links", self._link_filter(external_id)):
-                raise ExternalIdTaken(
-                    "The single sign-on identity of this 'externalId' opens another account"
-                ) from None
 
     def _link_filter(self, external_id: ExternalId) -> dict[str, str]:
         provider_id = self.upstream_providers[external_id.auth_provider]
         return {"filter[provider]": provider_id, "filter[subject]": external_id.subject}
+
+    async def _emails(self, mas_id: str) -> dict[str, str]:
+        """Return the addresses of a user, as Synapse would have them, by what the service calls each."""
+        emails = await self._of(mas_id, "user-emails")
+        with as_expected():
+            return {email_id: self._canonical(email["email"]) for email_id, email in emails.items()}
 
     def _canonical(self, address: str) -> str:
         try:
@@ -278,3 +298,14 @@ class MasUsers:
             if any(attributes[f"{whose}_id"] != mas_id for attributes in found.values()):
                 raise ValueError(path)
         return found
+
+
+@contextmanager
+def _refusals(means: Mapping[int, AccountError]) -> Iterator[None]:
+    """Raise what a refusal within the block means, if its status tells."""
+    try:
+        yield
+    except MasRefusal as refusal:
+        if refusal.status not in means:
+            raise
+        raise means[refusal.status] from refusal

@@ -6,6 +6,7 @@ its first changes. The entry goes with the last step. One that is found later wa
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 import attrs
@@ -44,6 +45,8 @@ class Entry:
         final: The changes to finish with.
         fetch: The photo to fetch once the account is made.
         events: What the audit keeps of the write once it is certain.
+        again_ts: When what was made already is made again, in milliseconds since 1970: whatever was asked of somebody
+            else, who did not answer, may have happened meanwhile. A writer who comes before makes it again as well.
     """
 
     birthmark: str | None = None
@@ -58,6 +61,7 @@ class Entry:
     final: tuple[FinalChange, ...] = ()
     fetch: str | None = None
     events: tuple[Event, ...] = ()
+    again_ts: int = 0
 
 
 def opposite(change: DatabaseChange) -> DatabaseChange:
@@ -108,7 +112,8 @@ def read(txn: Transaction, user_id: str) -> Entry | None:
     return from_json(row[0], Entry) if row else None
 
 
-def unfinished(txn: Transaction, limit: int) -> list[str]:
+def unfinished(txn: Transaction, now_ts_ms: int, limit: int) -> list[str]:
     """Return the user IDs of the accounts where a write has begun and not ended, the oldest first."""
-    txn.execute("SELECT user_id FROM synapse_scim_writes ORDER BY started_ts, user_id LIMIT ?", (limit,))
-    return [row[0] for row in txn.fetchall()]
+    txn.execute("SELECT user_id, write FROM synapse_scim_writes ORDER BY started_ts, user_id")
+    due = (user_id for user_id, write in txn if from_json(write, Entry).again_ts <= now_ts_ms)
+    return list(islice(due, limit))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import attrs
 
@@ -11,12 +12,22 @@ from synapse_scim.audit import Event
 from synapse_scim.database import Transaction
 from synapse_scim.gateway import AccountGateway
 from synapse_scim.mapping.changes import Plan
-from synapse_scim.steps import AddExternalId, DatabaseChange, FinalChange, SetLocked, SetPassword
+from synapse_scim.steps import (
+    AddExternalId,
+    AnnounceThreepids,
+    DatabaseChange,
+    FinalChange,
+    SetLocked,
+    SetPassword,
+)
 from synapse_scim.store import audit, journal, photo_orders
 from synapse_scim.store.accounts import AccountReader, ts_ms
 from synapse_scim.store.departures import Departure
 from synapse_scim.store.offboarding import Offboarding
 from synapse_scim.store.records import Records
+
+LATE = timedelta(minutes=1)
+"""After how long whatever was asked of somebody else, who did not answer, has happened if it ever will."""
 
 
 @attrs.frozen(kw_only=True)
@@ -151,6 +162,14 @@ class WriteTransactions:
         self._apply(txn, user_id, entry.undo)
         self._record(txn, events)
         _go_on(txn, user_id, left)
+
+    def _expect(self, txn: Transaction, user_id: str, birthmark: str | None, changes: tuple[FinalChange, ...]) -> None:
+        """Have a write undone once more, when what was under way may have arrived."""
+        again_ts = ts_ms(self.gateway.now() + LATE)
+        # An entry goes with its last step, also where an earlier version finds it.
+        final = changes or (AnnounceThreepids(),)
+        entry = journal.Entry(certain=True, birthmark=birthmark, final=final, again_ts=again_ts)
+        journal.write(txn, user_id, entry, 0)
 
     def _left_behind(self, txn: Transaction, user_id: str) -> tuple[journal.Entry | None, bool, str | None]:
         """Return the write that was left behind at an account, whether there is one, and its birthmark."""

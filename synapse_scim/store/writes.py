@@ -109,7 +109,7 @@ class Writer(WriteTransactions):
             account = await self._conclude(user_id, entry, plan)
         except Exception as error:
             # Any: a callback of another module may have failed, in its own way, after the account was made.
-            refused = isinstance(error, AccountError) and not isinstance(error, Unavailable)
+            refused = _is_refusal(error)
             is_left = reserved is not None or not refused
             if not (is_left and await self.recover(user_id, crashed=False, refused=refused)):
                 raise
@@ -235,13 +235,16 @@ class Writer(WriteTransactions):
         entry, registered, birthmark = await self.database.run("synapse_scim_journal", self._left_behind, user_id)
         if entry is None:
             return False
+        in_steps = self.gateway.registers_in_steps
+        given_up = birthmark if birthmark in {entry.birthmark, entry.former_birthmark} else None
         if entry.certain:
             logger.info("Finishing an interrupted write to %s", user_id)
+            if given_up:
+                # It was registered, or given something, after it was given up.
+                await self.gateway.give_up(user_id)
             if not await self._finish(user_id, entry.final):
                 raise Unavailable(f"An earlier change to {user_id} is not finished yet; try again later")
             return False
-        in_steps = self.gateway.registers_in_steps
-        given_up = birthmark if birthmark in {entry.birthmark, entry.former_birthmark} else None
         if entry.born or (given_up and not in_steps):
             logger.info("Completing the account %s, whose creation was interrupted", user_id)
             events = ended(entry.events, "finished") if crashed else entry.events
@@ -253,21 +256,32 @@ class Writer(WriteTransactions):
         elif in_steps and not (registered or refused):
             # A registration that was sent off may yet happen.
             given_up = entry.birthmark
+        undone = ended(entry.events, "undone") if crashed else ()
+        await self._take_back(user_id, entry, given_up, undone, refused=refused)
+        return False
+
+    async def unfinished(self, limit: int = 1000) -> list[str]:
+        """Return accounts at which a write has begun and not ended, be it under way or left behind."""
+        now_ts_ms = ts_ms(self.gateway.now())
+        return await self.database.run("synapse_scim_unfinished", journal.unfinished, now_ts_ms, limit)
+
+    # -- Steps ----------------------------------------------------------------
+
+    async def _take_back(
+        self, user_id: str, entry: journal.Entry, given_up: str | None, events: tuple[Event, ...], *, refused: bool
+    ) -> None:
+        """Undo a write. If something may still be under way elsewhere, that is undone once more, later."""
         for change in reversed(entry.profile):
             await self.gateway.change_profile(user_id, journal.opposite_profile(change))
         # Who is given up has nothing elsewhere any more.
         left = () if entry.birthmark else tuple(map(Elsewhere, self.gateway.elsewhere(entry.undo)))
-        undone = ended(entry.events, "undone") if crashed else ()
-        await self._transaction("undo", self._undo, user_id, entry, undone, left, given_up)
-        audit.log(*undone)
-        await self._finish(user_id, left)
-        return False
-
-    async def unfinished(self, limit: int = 100) -> list[str]:
-        """Return accounts at which a write has begun and not ended, be it under way or left behind."""
-        return await self.database.run("synapse_scim_unfinished", journal.unfinished, limit)
-
-    # -- Steps ----------------------------------------------------------------
+        await self._transaction("undo", self._undo, user_id, entry, events, left, given_up)
+        audit.log(*events)
+        again = tuple(filter(_takes_away, left))
+        if refused or not (again or given_up):
+            await self._finish(user_id, left)
+        elif await self._make(user_id, left) is not None:
+            await self._transaction("again", self._expect, user_id, given_up, again)
 
     async def _take_after_registration(
         self, user_id: str, plan: Plan, entry: journal.Entry, password: SetPassword | None
@@ -285,13 +299,11 @@ class Writer(WriteTransactions):
     @asynccontextmanager
     async def _recovering(self, user_id: str) -> AsyncIterator[None]:
         """Finish or undo, before the failure goes on, a write that fails within the block."""
-        succeeded = False
         try:
             yield
-            succeeded = True
-        finally:
-            if not succeeded:
-                await self.recover(user_id, crashed=False)
+        except BaseException as error:
+            await self.recover(user_id, crashed=False, refused=_is_refusal(error))
+            raise
 
     async def _transaction(self, name: str, function: Callable[..., T], *arguments: Any) -> T:
         """Run a step in a transaction. One that lost a race is run again, to see who won and say so."""
@@ -334,6 +346,16 @@ class Writer(WriteTransactions):
             logger.warning("A write to %s is certain but not finished yet, and will be: %s", user_id, error)
             return None
         return tuple(lost)
+
+
+def _is_refusal(error: BaseException) -> bool:
+    """Tell whether somebody has said no, rather than not answered."""
+    return isinstance(error, AccountError) and not isinstance(error, Unavailable)
+
+
+def _takes_away(change: FinalChange) -> bool:
+    """Tell whether a change leaves less: nobody is unlocked whom an administrator may have locked meanwhile."""
+    return isinstance(change, Elsewhere) and change.step != SetLocked(locked=False)
 
 
 def _log_unbound(user_id: str, plan: Plan) -> None:

@@ -21,7 +21,7 @@ from tests.conftest import Owner
 from tests.support.homeserver import LocalHomeserver
 from tests.support.runner import BlockingRunner
 
-pytestmark = [pytest.mark.blocking, pytest.mark.usefixtures("engine", "owner")]
+pytestmark = [pytest.mark.blocking, pytest.mark.usefixtures("engine", "owner"), pytest.mark.mas_on_sqlite]
 
 
 class TestUsers(AsyncScimStorageContract):

@@ -18,7 +18,19 @@ async def test_a_failure_at_any_step_leaves_the_old_state_or_the_new_one(
     await fail_everywhere(homeserver, operation, "after")
 
 
-@pytest.mark.parametrize("operation", ["create", "change", "enable", "delete"])
+@pytest.mark.parametrize(
+    ("operation", "engine"),
+    [
+        ("create", "sqlite"),
+        ("change", "sqlite"),
+        ("enable", "sqlite"),
+        ("delete", "sqlite"),
+        pytest.param("create", "postgres", marks=pytest.mark.postgres),
+        pytest.param("change", "postgres", marks=pytest.mark.postgres),
+    ],
+    indirect=["engine"],
+)
+@pytest.mark.usefixtures("engine")
 async def test_a_crash_at_any_step_leaves_what_the_next_start_makes_whole(
     homeserver: LocalHomeserver, operation: str
 ) -> None:

@@ -12,6 +12,7 @@ import secrets
 from base64 import b64decode
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, cast
@@ -78,6 +79,7 @@ class AuthenticationService(Resource):
         self._contract = Contract()
         self._tokens: set[str] = set()
         self._troubles: list[Trouble] = []
+        self._late: list[Callable[[], Awaitable[Any]]] = []
         self._jobs: deque[Callable[[], Awaitable[None]]] = deque()
         self._is_held = self._works = self._has_stopped = False
         self._waiting: list[Deferred[None]] = []
@@ -112,6 +114,12 @@ class AuthenticationService(Resource):
     def calm(self) -> None:
         """Let nothing go wrong any more."""
         self._troubles.clear()
+
+    async def catch_up(self) -> None:
+        """Do what is late, in the order in which it was asked for. Whoever asked has gone."""
+        late, self._late = self._late, []
+        for do in late:
+            await do()
 
     def expire_tokens(self) -> None:
         """Accept none of the tokens that the client has got, whatever it was told of their lifetime."""
@@ -252,6 +260,8 @@ class AuthenticationService(Resource):
     async def _answer(self, request: Request) -> None:
         method, path = request.method.decode(), request.path.decode()
         name = f"{method} {path.removeprefix(_ADMIN_API)}"
+        # Read at once: it goes with the connection.
+        respond = partial(self._respond, request, method, path, cast("Any", request.content).read())
         if path.startswith(_ADMIN_API):
             self.requested.append(name)
         trouble = next((trouble for trouble in self._troubles if trouble.strikes(name)), None)
@@ -262,22 +272,24 @@ class AuthenticationService(Resource):
                 case Disturbance.unreachable:
                     request.loseConnection()
                     return
+                case Disturbance.late:
+                    self._late.append(respond)
+                    request.loseConnection()
+                    return
                 case Disturbance.lost:
-                    await self._respond(request, method, path)
+                    await respond()
                     request.loseConnection()
                     return
                 case Disturbance.slow:
-                    await self._respond(request, method, path)
+                    await respond()
                     return
                 case disturbance:
                     _write(request, *ANSWERS[disturbance])
                     return
-        status, body = await self._respond(request, method, path)
-        content = b"" if body is None else json.dumps(body).encode()
-        _write(request, status, "application/json", content)
+        status, body = await respond()
+        _write(request, status, "application/json", b"" if body is None else json.dumps(body).encode())
 
-    async def _respond(self, request: Request, method: str, path: str) -> tuple[int, Any]:
-        content = cast("Any", request.content).read()
+    async def _respond(self, request: Request, method: str, path: str, content: bytes) -> tuple[int, Any]:
         if path == "/oauth2/token":
             return self._token(request, content)
         if path == "/oauth2/introspect":

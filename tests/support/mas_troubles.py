@@ -14,6 +14,7 @@ class Disturbance(Enum):
 
     unreachable = "the connection ends, and nothing is done"
     lost = "it is done, and the connection ends before the answer"
+    late = "the connection ends, and it is done when the test says so"
     silent = "nothing is done or answered"
     slow = "it is done, and not answered while anybody waits"
     failing = "500, and nothing is done"
@@ -22,10 +23,13 @@ class Disturbance(Enum):
     page = "200 and HTML, of whoever else listens there"
     empty = "200 and no body"
     other = "200 and JSON of another form"
+    bare = "200 and a JSON object with nothing in it"
+    done = "204, and nothing is done"
     endless = "200 and more than anybody wants"
     moved = "301 to somewhere else"
     unauthorized = "401, whatever the token"
     unknown = "404, and nothing is done"
+    conflict = "409, and nothing is done"
     odd = "418, and nothing is done"
 
 
@@ -36,9 +40,12 @@ ANSWERS: Mapping[Disturbance, tuple[int, str, bytes]] = {
     Disturbance.page: (200, "text/html", b"<h1>It works!</h1>"),
     Disturbance.empty: (200, "application/json", b""),
     Disturbance.other: (200, "application/json", b'{"data": [{}]}'),
+    Disturbance.bare: (200, "application/json", b"{}"),
+    Disturbance.done: (204, "application/json", b""),
     Disturbance.endless: (200, "application/json", b" " * 2 * 1024 * 1024 + b"{}"),
     Disturbance.moved: (301, "application/json", b'{"data": {"id": "elsewhere"}}'),
     Disturbance.unknown: (404, "application/json", b'{"errors": [{"title": "Not found"}]}'),
+    Disturbance.conflict: (409, "application/json", b'{"errors": [{"title": "Conflict"}]}'),
     Disturbance.odd: (418, "application/json", b'{"errors": [{"title": "Not today"}]}'),
     Disturbance.unauthorized: (401, "application/json", b'{"errors": [{"title": "Access token expired"}]}'),
 }

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import cast, get_args
 
 import pytest
@@ -84,23 +85,39 @@ def test_a_password_is_never_taken_back() -> None:
         journal.opposite(SetPassword("hash"))
 
 
-@given(ENTRIES, ENTRIES)
-def test_an_entry_is_read_as_it_was_written(first: journal.Entry, second: journal.Entry) -> None:
-    """The last entry of an account counts, until the write ends."""
+@contextmanager
+def transaction() -> Iterator[Transaction]:
+    """Return a transaction of a database with the module's first tables."""
     with closing(sqlite3.connect(":memory:")) as database:
         for statement in STEPS[0]:
             database.execute(str(statement))
-        txn = cast("Transaction", database.cursor())
+        yield cast("Transaction", database.cursor())
 
+
+@given(ENTRIES, ENTRIES)
+def test_an_entry_is_read_as_it_was_written(first: journal.Entry, second: journal.Entry) -> None:
+    """The last entry of an account counts, until the write ends."""
+    with transaction() as txn:
         assert journal.read(txn, "@ann:example.org") is None
         for entry in (first, second):
             journal.write(txn, "@ann:example.org", entry, 5)
             assert journal.read(txn, "@ann:example.org") == entry
         journal.write(txn, "@bob:example.org", first, 4)
-        assert journal.unfinished(txn, 10) == ["@bob:example.org", "@ann:example.org"]
-        assert journal.unfinished(txn, 1) == ["@bob:example.org"]
+        assert journal.unfinished(txn, 0, 10) == ["@bob:example.org", "@ann:example.org"]
+        assert journal.unfinished(txn, 0, 1) == ["@bob:example.org"]
 
         journal.erase(txn, "@ann:example.org")
 
         assert journal.read(txn, "@ann:example.org") is None
         assert journal.read(txn, "@bob:example.org") == first
+
+
+def test_what_is_done_again_waits_for_its_time() -> None:
+    """Before that, whoever looks for what was left behind does not see it; who writes to the account does."""
+    entry = journal.Entry(certain=True, again_ts=60_000)
+    with transaction() as txn:
+        journal.write(txn, "@ann:example.org", entry, 0)
+
+        assert journal.unfinished(txn, 59_999, 10) == []
+        assert journal.unfinished(txn, 60_000, 10) == ["@ann:example.org"]
+        assert journal.read(txn, "@ann:example.org") == entry

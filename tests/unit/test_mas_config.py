@@ -56,6 +56,7 @@ def test_everything_can_be_said() -> None:
         ({**CLIENT, "timeout": 0}, ("timeout",), "must be longer"),
         ({**CLIENT, "timeout": "soon"}, ("timeout",), "must be a duration"),
         ({**CLIENT, "upstream_providers": {"oidc-corp": "corp"}}, ("upstream_providers", "oidc-corp"), "the ULID"),
+        ({**CLIENT, "upstream_providers": {"oidc-a": PROVIDER, "oidc-b": PROVIDER}}, ("upstream_providers",), "once"),
         (CLIENT, ("upstream_providers",), "an entry for each provider in 'sso'"),
     ],
 )

@@ -348,6 +348,19 @@ async def test_mas_has_the_last_word_on_what_an_account_has(mas: AuthenticationS
     assert await admin.synapse.threepids(ANN) == {("email", "ann@corp.example")}
 
 
+async def test_an_address_that_people_write_otherwise(mas: AuthenticationService, admin: Admin) -> None:
+    """MAS keeps an address as its owner wrote it, Synapse its canonical form: both are one, and removed together."""
+    await admin.scim.create("ann")
+    put_email(mas, mas.known(ANN).id, "Straße@corp.example")
+    mas.api.provision(mas.known(ANN))
+    await mas.do_jobs()
+    assert (await admin.scim.read(ANN))["emails"] == [{"value": "strasse@corp.example"}]
+
+    await admin.scim.patched(ANN, {"op": "remove", "path": "emails"})
+
+    assert (mas.state.emails, await admin.synapse.threepids(ANN)) == ({}, set())
+
+
 # -- Who may be written to ----------------------------------------------------
 
 

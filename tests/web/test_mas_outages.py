@@ -40,7 +40,7 @@ def logged(admin: Admin) -> str:
 @pytest.mark.parametrize(
     ("operation", "disturbance"),
     [
-        *(("POST users", disturbance) for disturbance in Disturbance),
+        *(("POST users", disturbance) for disturbance in Disturbance if disturbance is not Disturbance.conflict),
         ("POST user-emails", Disturbance.odd),
         ("POST user-emails", Disturbance.failing),
         ("POST user-emails", Disturbance.lost),
@@ -68,7 +68,7 @@ async def test_a_creation_is_undone_and_can_be_repeated(
     assert (await admin.synapse.login("ann", "correct horse")).status == 200
 
 
-@pytest.mark.parametrize("disturbance", [*Disturbance])
+@pytest.mark.parametrize("disturbance", [d for d in Disturbance if d is not Disturbance.conflict])
 async def test_a_change_is_undone_and_can_be_repeated(
     disturbance: Disturbance, mas: AuthenticationService, admin: Admin
 ) -> None:
@@ -252,8 +252,12 @@ async def test_a_deactivation_is_over_when_its_job_is(mas: AuthenticationService
     await mas.do_jobs()
     with admin.homeserver._context():
         await accounts.finish(ANN, Deactivate(erase=False))
+    mas.hold_jobs()
+    with admin.homeserver._context(), pytest.raises(Unavailable, match="has not deactivated"):
         await accounts.finish(ANN, Deactivate(erase=True))
     await mas.do_jobs()
+    with admin.homeserver._context():
+        await accounts.finish(ANN, Deactivate(erase=True))
 
     assert mas.requested.count(f"POST users/{mas.known(ANN).id}/deactivate") == 2
     account = await admin.synapse.account(ANN)

@@ -21,7 +21,7 @@ from tests.support.https import HttpsServer, answer
 from tests.web.clients import Admin, Scim, Synapse, assert_error, new_user, until, url_of, without_meta
 from tests.web.photos import data_url, image
 
-pytestmark = pytest.mark.usefixtures("engine", "owner")
+pytestmark = [pytest.mark.usefixtures("engine", "owner"), pytest.mark.mas_on_sqlite]
 
 FACE = "mxc://example.org/face"
 OTHER = "mxc://example.org/other"

@@ -12,7 +12,7 @@ from synapse_scim.accounts import Unavailable
 from synapse_scim.homeserver.gateway import SynapseAccounts
 from tests.web.clients import ENTERPRISE, Admin, until
 
-pytestmark = pytest.mark.usefixtures("engine", "owner")
+pytestmark = [pytest.mark.usefixtures("engine", "owner"), pytest.mark.mas_on_sqlite]
 
 OFF = {"op": "replace", "path": "active", "value": False}
 ON = {"op": "replace", "path": "active", "value": True}
