@@ -96,13 +96,15 @@ class Records:
         if before is None:
             self.insert(txn, user_id, "active", after)
             return
-        former = dict(zip(_COLUMNS, columns_of(before), strict=True))
         columns = {
-            name: value for name, value in zip(_COLUMNS, columns_of(after), strict=True) if value != former[name]
+            name: value
+            for name, value, former in zip(_COLUMNS, columns_of(after), columns_of(before), strict=True)
+            # A deleted User may have been forgotten since the record was read.
+            if buried or value != former
         }
         if buried or not columns.keys().isdisjoint({"user_name", "external_id"}):
             self._claim(txn, user_id, after)
-            columns |= {"user_name_key": fold(after.user_name), "external_id": after.external_id, "state": "active"}
+            columns |= {"user_name_key": fold(after.user_name), "state": "active"}
         columns["rendering"] = self._rendering(user_id, after)
         # SQLite writes the indexes of all columns that are named, even if nothing changes.
         assignments = ", ".join(f"{name} = ?" for name in columns)

@@ -1,0 +1,110 @@
+"""What others do between two steps of a write, or of what the module does by itself, is not lost."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import attrs
+import pytest
+
+from synapse_scim.application import Application, build
+from synapse_scim.homeserver.database import HomeserverDatabase
+from synapse_scim.homeserver.gateway import SynapseAccounts
+from synapse_scim.mapping.identifiers import fold
+from synapse_scim.module import ScimModule
+from synapse_scim.store import photo_orders
+from tests.contract.test_whole_writes import Person
+from tests.support.homeserver import LocalHomeserver
+
+pytestmark = pytest.mark.usefixtures("engine")
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+FORMER, PRESENT = (f"https://127.0.0.1:1/{name}.png" for name in ("former", "present"))
+"""Photos that nobody can fetch for now."""
+
+
+class Meanwhile(HomeserverDatabase):
+    """A database where something happens before a transaction, once."""
+
+    before: str | None = None
+    happens: Callable[[], Awaitable[Any]]
+
+    async def run(self, name, function, *args, **kwargs):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN002, ANN003, ANN201
+        """Let it happen, if this is the transaction."""
+        if name == self.before:
+            self.before = None
+            await self.happens()
+        return await super().run(name, function, *args, **kwargs)
+
+
+@attrs.frozen
+class Scene:
+    """A process in whose way another one comes, which has no media repository."""
+
+    database: Meanwhile
+    slow: Application
+    quick: Application
+
+    @classmethod
+    async def on(cls, homeserver: LocalHomeserver, **config: Any) -> Scene:
+        """Return both, ready, on a homeserver."""
+        parsed = ScimModule.parse_config({**homeserver.delegation, **config})
+        database = Meanwhile(homeserver.hs, fold)
+        gateway = SynapseAccounts(homeserver.hs)
+        gateway.stores_photos = False
+        slow, quick = build(parsed, homeserver.hs, database=database), build(parsed, homeserver.hs, gateway=gateway)
+        scene = cls(database, slow, quick)
+        await scene.slow.maintenance.start()
+        await scene.quick.maintenance.start()
+        return scene
+
+    def let(self, happen: Callable[[], Awaitable[Any]], *, before: str) -> None:
+        """Let something happen before a transaction of the slow one."""
+        self.database.happens = happen
+        self.database.before = before
+
+
+async def test_who_is_forgotten_while_they_return_comes_back_whole(homeserver: LocalHomeserver) -> None:
+    """A record that is emptied after it was read is written as a whole."""
+    scene = await Scene.on(homeserver)
+    person, quick = Person(scene.slow, "p0"), Person(scene.quick, "p0")
+    sent = person.user(displayName="Ann")
+    made = await person.users.create(person.user_type, sent)
+    await person.delete()
+
+    async def forget() -> None:
+        store = scene.quick.store
+        await store.database.run("forget", store.writer.offboarding.forget, person.user_id)
+
+    scene.let(forget, before="synapse_scim_claims")
+    back = await person.users.create(person.user_type, sent)
+
+    assert scene.database.before is None
+    assert back.model_dump(exclude={"meta"}) == made.model_dump(exclude={"meta"})
+    assert await quick.users.get(person.user_type, person.user_id) == back
+
+
+@pytest.mark.homeserver(config={"ip_range_whitelist": ["127.0.0.1/32"]})
+@pytest.mark.parametrize("before", ["synapse_scim_photo_of", "synapse_scim_photo_end"])
+async def test_a_photo_that_is_ordered_while_another_is_given_up_stays_ordered(
+    homeserver: LocalHomeserver, before: str
+) -> None:
+    """An order that has taken the place of another does not end with that."""
+    scene = await Scene.on(homeserver)
+    slow, quick = Person(scene.slow, "p0"), Person(scene.quick, "p0")
+    await slow.users.create(slow.user_type, slow.user())
+    # Of a photo that the User has no more.
+    await scene.slow.store.database.run("order", photo_orders.place, slow.user_id, FORMER, EPOCH)
+
+    async def change() -> None:
+        await quick.users.update(quick.user_type, quick.user(id=quick.user_id, photos=[{"value": PRESENT}]))
+
+    scene.let(change, before=before)
+    await scene.slow.store.photos.fetch_due()
+
+    assert scene.database.before is None
+    kept = homeserver._database.execute("SELECT user_id, source FROM synapse_scim_photos")
+    assert kept == [(slow.user_id, PRESENT)]
