@@ -41,7 +41,7 @@ class Plan:
 
     Attributes:
         record: What is kept of the account afterwards.
-        database_changes: Made in the transaction that stores the record.
+        database_changes: Made in the transaction that stores the record, or in that which makes the write certain.
         profile_changes: Made after it, and undone if one of them fails.
         final_changes: Made last, and repeated until they succeed.
         leaves: SCIM locks the account.

@@ -6,7 +6,8 @@ The order of a write: what may be refused first, what nothing undoes last.
    entry with what undoes them.
 2. The account is registered, or what is not in the database changed: where the accounts belong to somebody else than
    Synapse, and the profile. A failure undoes everything.
-3. One transaction makes the write certain: the account in the making is shown, a new password is set.
+3. One transaction makes the write certain: the account in the making is shown, what somebody else might take at once
+   is given up, a new password is set.
 4. The final changes are made and the entry goes. They are repeated until they succeed.
 
 A write of a single step is one transaction. Whoever writes to an account holds its lock (`Database.lock`), and first
@@ -131,7 +132,9 @@ class Writer(WriteTransactions):
         final: tuple[FinalChange, ...] = (*map(Elsewhere, removals), *plan.final_changes)
         in_steps = bool(profile or early)
         passwords = tuple(change for change in plan.database_changes if isinstance(change, SetPassword))
-        later: tuple[DatabaseChange, ...] = (*removals, *passwords) if in_steps else ()
+        # What somebody else might take at once is given up last, and a password is, since nothing brings it back.
+        gives_up = RemoveThreepid | RemoveExternalId | SetPassword
+        later = tuple(change for change in plan.database_changes if in_steps and isinstance(change, gives_up))
         now = tuple(change for change in plan.database_changes if change not in later)
         entry = journal.Entry(
             certain=not in_steps,

@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 import pytest
+from scim2_models import ForbiddenException, UniquenessException
 
 from synapse_scim.application import Application, build
 from synapse_scim.homeserver.database import HomeserverDatabase
@@ -15,7 +16,7 @@ from synapse_scim.homeserver.gateway import SynapseAccounts
 from synapse_scim.mapping.identifiers import fold
 from synapse_scim.module import ScimModule
 from synapse_scim.store import photo_orders
-from tests.contract.test_whole_writes import Person
+from tests.contract.test_whole_writes import SSO, Person
 from tests.support.homeserver import LocalHomeserver
 
 pytestmark = pytest.mark.usefixtures("engine")
@@ -108,3 +109,53 @@ async def test_a_photo_that_is_ordered_while_another_is_given_up_stays_ordered(
     assert scene.database.before is None
     kept = homeserver._database.execute("SELECT user_id, source FROM synapse_scim_photos")
     assert kept == [(slow.user_id, PRESENT)]
+
+
+@pytest.mark.homeserver(config={"allowed_avatar_mimetypes": ["image/png"]})
+async def test_what_a_change_gives_up_is_taken_by_nobody_before_it_is_certain(homeserver: LocalHomeserver) -> None:
+    """A refused change is undone, though somebody wants what it would have set free."""
+    scene = await Scene.on(homeserver, **SSO)
+    slow, quick = Person(scene.slow, "p0"), Person(scene.quick, "p1")
+    made = await slow.users.create(slow.user_type, slow.user())
+    wanted = {"emails": [{"value": "p0@mail.example.org"}], "phoneNumbers": []}
+
+    async def take() -> None:
+        with pytest.raises(UniquenessException):
+            await quick.users.create(quick.user_type, quick.user(**wanted))
+
+    scene.let(take, before="synapse_scim_journal")
+    changed = slow.user(id=slow.user_id, emails=[], phoneNumbers=[], photos=[{"value": "mxc://example.org/face"}])
+    with pytest.raises(ForbiddenException, match="avatar"):
+        await slow.users.update(slow.user_type, changed)
+
+    assert scene.database.before is None
+    now = await slow.users.get(slow.user_type, slow.user_id)
+    assert now.model_dump(exclude={"meta"}) == made.model_dump(exclude={"meta"})
+
+
+@pytest.mark.homeserver(config={"allowed_avatar_mimetypes": ["image/png"]})
+async def test_a_name_that_somebody_takes_during_a_change_that_is_refused_is_theirs(
+    homeserver: LocalHomeserver,
+) -> None:
+    """The account keeps the new name then, and all else is as it was; it can be written to."""
+    scene = await Scene.on(homeserver)
+    slow, quick = Person(scene.slow, "p0"), Person(scene.quick, "p1")
+    await slow.users.create(slow.user_type, slow.user())
+
+    async def take() -> None:
+        # For whom a password is hashed, what is in the way is looked for before anybody is waited for.
+        namesake = quick.user(userName="p0", externalId="p0-external", password="correct horse")
+        await quick.users.create(quick.user_type, namesake)
+
+    scene.let(take, before="synapse_scim_journal")
+    changed = slow.user(
+        id=slow.user_id, userName="new", externalId="x", title="Clerk", photos=[{"value": "mxc://example.org/face"}]
+    )
+    with pytest.raises(ForbiddenException, match="avatar"):
+        await slow.users.update(slow.user_type, changed)
+
+    assert scene.database.before is None
+    now: Any = await slow.users.get(slow.user_type, slow.user_id)
+    assert (now.user_name, now.external_id, now.title) == ("new", "x", "Boss")
+    now.title = "Clerk"
+    assert await slow.users.update(slow.user_type, now) == await slow.users.get(slow.user_type, slow.user_id)
