@@ -17,11 +17,11 @@ cleans up behind a predecessor that crashed.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
 from itertools import takewhile
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import attrs
 
@@ -49,6 +49,7 @@ from synapse_scim.store.accounts import ts_ms
 from synapse_scim.store.departures import Departure
 from synapse_scim.store.write_transactions import WriteTransactions
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
@@ -104,7 +105,7 @@ class Writer(WriteTransactions):
         try:
             while (reserved := await reserve()) is None:
                 await self.recover(user_id)
-            await self.gateway.register(registration, reserved.former_birthmark)
+            await self._step(self.gateway.register, registration, reserved.former_birthmark)
             if self.gateway.registers_in_steps:
                 await self._take_after_registration(user_id, plan, reserved, password)
             account = await self._conclude(user_id, entry, plan)
@@ -149,7 +150,7 @@ class Writer(WriteTransactions):
             await self._transaction("update", self._begin_update, account, plan, now, entry)
             await self._change_elsewhere(user_id, (change for change in early if change not in passwords))
             for change in profile:
-                await self.gateway.change_profile(user_id, change)
+                await self._step(self.gateway.change_profile, user_id, change)
             # A password last: nothing brings the former one back.
             await self._change_elsewhere(user_id, (change for change in early if change in passwords))
             if in_steps:
@@ -252,12 +253,12 @@ class Writer(WriteTransactions):
             return True
         logger.info("Undoing an interrupted write to %s", user_id)
         if given_up:
-            await self.gateway.give_up(user_id)
+            await self._step(self.gateway.give_up, user_id)
         elif in_steps and not (registered or refused):
             # A registration that was sent off may yet happen.
             given_up = entry.birthmark
         for change in reversed(entry.profile):
-            await self.gateway.change_profile(user_id, journal.opposite_profile(change))
+            await self._step(self.gateway.change_profile, user_id, journal.opposite_profile(change))
         # Who is given up has nothing elsewhere any more.
         left = () if entry.birthmark else tuple(map(Elsewhere, self.gateway.elsewhere(entry.undo)))
         undone = ended(entry.events, "undone") if crashed else ()
@@ -283,7 +284,7 @@ class Writer(WriteTransactions):
 
     async def _change_elsewhere(self, user_id: str, changes: Iterable[DatabaseChange]) -> None:
         for change in changes:
-            await self.gateway.change_elsewhere(user_id, change)
+            await self._step(self.gateway.change_elsewhere, user_id, change)
 
     @asynccontextmanager
     async def _recovering(self, user_id: str) -> AsyncIterator[None]:
@@ -295,6 +296,11 @@ class Writer(WriteTransactions):
         finally:
             if not succeeded:
                 await self.recover(user_id, crashed=False)
+
+    async def _step(self, step: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Take a step outside of the database, unless the lock is lost: then it is for the next writer to take."""
+        self.database.ensure_held()
+        return await step(*args, **kwargs)
 
     async def _transaction(self, name: str, function: Callable[..., T], *arguments: Any) -> T:
         """Run a step in a transaction. One that lost a race is run again, to see who won and say so."""
@@ -332,7 +338,7 @@ class Writer(WriteTransactions):
         lost: list[str] = []
         try:
             for change in changes:
-                lost += await self.gateway.finish(user_id, change)
+                lost += await self._step(self.gateway.finish, user_id, change)
         except AccountError as error:
             logger.warning("A write to %s is certain but not finished yet, and will be: %s", user_id, error)
             return None

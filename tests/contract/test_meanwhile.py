@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import attrs
@@ -13,9 +14,11 @@ from scim2_models import ForbiddenException, UniquenessException
 from synapse_scim.application import Application, build
 from synapse_scim.homeserver.database import HomeserverDatabase
 from synapse_scim.homeserver.gateway import SynapseAccounts
+from synapse_scim.homeserver.locks import LEASE_S
 from synapse_scim.mapping.identifiers import fold
 from synapse_scim.module import ScimModule
 from synapse_scim.store import photo_orders
+from synapse_scim.store.accounts import ts_ms
 from tests.contract.test_whole_writes import SSO, Person
 from tests.support.homeserver import LocalHomeserver
 
@@ -28,9 +31,10 @@ FORMER, PRESENT = (f"https://127.0.0.1:1/{name}.png" for name in ("former", "pre
 
 
 class Meanwhile(HomeserverDatabase):
-    """A database where something happens before a transaction, once."""
+    """A database where something happens before a transaction, or after it, once."""
 
     before: str | None = None
+    after: str | None = None
     happens: Callable[[], Awaitable[Any]]
 
     async def run(self, name, function, *args, **kwargs):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN002, ANN003, ANN201
@@ -38,7 +42,11 @@ class Meanwhile(HomeserverDatabase):
         if name == self.before:
             self.before = None
             await self.happens()
-        return await super().run(name, function, *args, **kwargs)
+        result = await super().run(name, function, *args, **kwargs)
+        if name == self.after:
+            self.after = None
+            await self.happens()
+        return result
 
 
 @attrs.frozen
@@ -53,7 +61,7 @@ class Scene:
     async def on(cls, homeserver: LocalHomeserver, **config: Any) -> Scene:
         """Return both, ready, on a homeserver."""
         parsed = ScimModule.parse_config({**homeserver.delegation, **config})
-        database = Meanwhile(homeserver.hs, fold)
+        database = Meanwhile(homeserver.hs, fold, shared=True)
         gateway = SynapseAccounts(homeserver.hs)
         gateway.stores_photos = False
         slow, quick = build(parsed, homeserver.hs, database=database), build(parsed, homeserver.hs, gateway=gateway)
@@ -62,10 +70,14 @@ class Scene:
         await scene.quick.maintenance.start()
         return scene
 
-    def let(self, happen: Callable[[], Awaitable[Any]], *, before: str) -> None:
-        """Let something happen before a transaction of the slow one."""
+    def let(self, happen: Callable[[], Awaitable[Any]], *, before: str | None = None, after: str | None = None) -> None:
+        """Let something happen before a transaction of the slow one, or after it."""
         self.database.happens = happen
-        self.database.before = before
+        self.database.before, self.database.after = before, after
+
+    def has_happened(self) -> bool:
+        """Tell whether it has."""
+        return self.database.before is self.database.after is None
 
 
 async def test_who_is_forgotten_while_they_return_comes_back_whole(homeserver: LocalHomeserver) -> None:
@@ -83,7 +95,7 @@ async def test_who_is_forgotten_while_they_return_comes_back_whole(homeserver: L
     scene.let(forget, before="synapse_scim_claims")
     back = await person.users.create(person.user_type, sent)
 
-    assert scene.database.before is None
+    assert scene.has_happened()
     assert back.model_dump(exclude={"meta"}) == made.model_dump(exclude={"meta"})
     assert await quick.users.get(person.user_type, person.user_id) == back
 
@@ -106,7 +118,7 @@ async def test_a_photo_that_is_ordered_while_another_is_given_up_stays_ordered(
     scene.let(change, before=before)
     await scene.slow.store.photos.fetch_due()
 
-    assert scene.database.before is None
+    assert scene.has_happened()
     kept = homeserver._database.execute("SELECT user_id, source FROM synapse_scim_photos")
     assert kept == [(slow.user_id, PRESENT)]
 
@@ -128,7 +140,7 @@ async def test_what_a_change_gives_up_is_taken_by_nobody_before_it_is_certain(ho
     with pytest.raises(ForbiddenException, match="avatar"):
         await slow.users.update(slow.user_type, changed)
 
-    assert scene.database.before is None
+    assert scene.has_happened()
     now = await slow.users.get(slow.user_type, slow.user_id)
     assert now.model_dump(exclude={"meta"}) == made.model_dump(exclude={"meta"})
 
@@ -154,8 +166,54 @@ async def test_a_name_that_somebody_takes_during_a_change_that_is_refused_is_the
     with pytest.raises(ForbiddenException, match="avatar"):
         await slow.users.update(slow.user_type, changed)
 
-    assert scene.database.before is None
+    assert scene.has_happened()
     now: Any = await slow.users.get(slow.user_type, slow.user_id)
     assert (now.user_name, now.external_id, now.title) == ("new", "x", "Boss")
     now.title = "Clerk"
     assert await slow.users.update(slow.user_type, now) == await slow.users.get(slow.user_type, slow.user_id)
+
+
+async def test_who_is_disabled_anew_gets_the_whole_time(homeserver: LocalHomeserver) -> None:
+    """A deactivation that failed is tried again later only if it is still due."""
+    scene = await Scene.on(homeserver)
+    slow, quick = Person(scene.slow, "p0"), Person(scene.quick, "p0")
+    await slow.create()
+    homeserver._database.execute("UPDATE synapse_scim_departures SET deactivate_ts = 0")
+
+    async def forbid(*_: object) -> bool:
+        return False
+
+    async def come_and_go() -> None:
+        await quick.enable()
+        await quick.disable()
+
+    homeserver.hs.get_module_api().register_third_party_rules_callbacks(check_can_deactivate_user=forbid)
+    scene.let(come_and_go, before="synapse_scim_postpone")
+    await scene.slow.store.leavers.deactivate_due()
+
+    assert scene.has_happened()
+    [(due_ms,)] = homeserver._database.execute("SELECT deactivate_ts FROM synapse_scim_departures")
+    assert due_ms > ts_ms(scene.slow.store.gateway.now() + timedelta(days=29))
+
+
+async def test_who_has_lost_the_lock_takes_no_further_step(
+    homeserver: LocalHomeserver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is left is for the next writer: a process that was stopped for a while must not do it once more."""
+    scene = await Scene.on(homeserver)
+    person = Person(scene.slow, "p0")
+    await person.users.create(person.user_type, person.user())
+
+    async def stop_for_a_while() -> None:
+        monotonic = time.monotonic
+        monkeypatch.setattr(time, "monotonic", lambda: monotonic() + LEASE_S)
+
+    scene.let(stop_for_a_while, after="synapse_scim_delete")
+    await person.delete()
+
+    assert scene.has_happened()
+    assert await scene.slow.store.writer.unfinished() == [person.user_id]
+    deactivated = "SELECT deactivated FROM users WHERE name = '@p0:example.org'"
+    assert homeserver._database.execute(deactivated) == [(0,)]
+    await scene.quick.maintenance.in_one_process()
+    assert homeserver._database.execute(deactivated) == [(1,)]
