@@ -25,7 +25,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import attrs
 
-from synapse_scim.accounts import Account, AccountError, Unavailable
+from synapse_scim.accounts import Account, AccountChangeRefused, AccountError, Unavailable
 from synapse_scim.audit import Event, ended, not_given_back
 from synapse_scim.database import Database, Transaction
 from synapse_scim.mapping.changes import Plan
@@ -258,7 +258,11 @@ class Writer(WriteTransactions):
             # A registration that was sent off may yet happen.
             given_up = entry.birthmark
         for change in reversed(entry.profile):
-            await self._step(self.gateway.change_profile, user_id, journal.opposite_profile(change))
+            try:
+                await self._step(self.gateway.change_profile, user_id, journal.opposite_profile(change))
+            except AccountChangeRefused as error:
+                # What was allowed once need not be now. Mostly it is there still, since its successor was refused.
+                logger.warning("The former %s of %s cannot be set again: %s", change.field, user_id, error)
         # Who is given up has nothing elsewhere any more.
         left = () if entry.birthmark else tuple(map(Elsewhere, self.gateway.elsewhere(entry.undo)))
         undone = ended(entry.events, "undone") if crashed else ()

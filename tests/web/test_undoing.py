@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.web.clients import Scim, Synapse, assert_error, new_user, without_meta
+from tests.web.clients import Admin, Scim, Synapse, assert_error, new_user, without_meta
 
 pytestmark = [
     pytest.mark.usefixtures("engine", "owner"),
@@ -42,3 +42,20 @@ async def test_an_account_whose_localpart_is_anothers_name_can_be_deleted(scim: 
 
     assert_error(await scim.get(f"/Users/{ANN}"), 404)
     assert await scim.names() == ["admin", "ann"]
+
+
+async def test_an_avatar_that_could_not_be_set_again_is_no_obstacle(admin: Admin) -> None:
+    """A refused change is undone, though the homeserver would refuse what is there already; it can be changed then."""
+    await admin.scim.create("ann", displayName="Ann", title="Boss")
+    # Set before that was forbidden, or before its media were removed.
+    admin.homeserver._database.execute("UPDATE profiles SET avatar_url = 'mxc://example.org/former'")
+    before = await admin.scim.read(ANN)
+
+    refused = await admin.scim.patch(
+        ANN, {"op": "replace", "value": {"displayName": "Annie", "title": "Clerk", **REFUSED}}
+    )
+
+    assert_error(refused, 403, naming="avatar")
+    assert without_meta(await admin.scim.read(ANN)) == without_meta(before)
+    changed = await admin.scim.patched(ANN, {"op": "replace", "path": "title", "value": "Clerk"})
+    assert (changed["title"], changed["photos"]) == ("Clerk", before["photos"])
