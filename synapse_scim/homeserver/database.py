@@ -16,6 +16,7 @@ from synapse_scim.database import Transaction
 from synapse_scim.homeserver.clock import DatabaseClock
 from synapse_scim.homeserver.locks import AccountLocks, lease_check
 from synapse_scim.homeserver.outages import Outages
+from synapse_scim.homeserver.prepared import PreparedStatements, RunAgain
 
 if TYPE_CHECKING:
     from synapse.server import HomeServer
@@ -71,6 +72,7 @@ class HomeserverDatabase:
         self._fold = fold
         self._collation: str | None = None
         self._folding: set[Any] = set()
+        self._statements = PreparedStatements(self._pool.engine)
         self.is_postgresql = isinstance(self._pool.engine, PostgresEngine)
         self.conflict: type[Exception] = self._pool.engine.module.IntegrityError
 
@@ -107,14 +109,20 @@ class HomeserverDatabase:
 
         def run(txn: LoggingTransaction) -> T:
             ensure_held()
-            if not self.is_postgresql:
+            transaction: Transaction = txn
+            if self.is_postgresql:
+                transaction = self._statements.remembering(txn)
+            else:
                 self._teach_folding(txn.txn.connection)  # type: ignore[attr-defined]
-            result = function(txn, *args, **kwargs)
+            result = function(transaction, *args, **kwargs)
             ensure_held()
             return result
 
         with self._outages.translated():
-            return await self._pool.runInteraction(name, run)
+            try:
+                return await self._pool.runInteraction(name, run)
+            except RunAgain:
+                return await self._pool.runInteraction(name, run)
 
     async def tidy(self) -> None:
         """Look what time it is for the database, and remove the locks of processes that were killed."""

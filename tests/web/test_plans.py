@@ -37,9 +37,16 @@ class Statements(logging.Handler):
         self.names: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep the name of the transaction of a statement, unless the module is still cleaning up after its start."""
+        """Keep the name of the transaction of a statement, be it told once more how to be run.
+
+        The module may still be cleaning up after its start: that does not count.
+        """
         message = record.getMessage()
-        if message.startswith("[SQL] {") and not str(current_context()).startswith("synapse_scim_start-"):
+        if (
+            message.startswith("[SQL] {")
+            and "} PREPARE " not in message
+            and not str(current_context()).startswith("synapse_scim_start-")
+        ):
             self.names.append(message[7:].partition("-")[0])
 
 
