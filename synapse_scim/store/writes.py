@@ -37,6 +37,7 @@ from synapse_scim.steps import (
     EndSessions,
     FinalChange,
     HandOver,
+    ProfileChange,
     RemoveExternalId,
     RemovePushers,
     RemoveThreepid,
@@ -257,7 +258,7 @@ class Writer(WriteTransactions):
         elif in_steps and not (registered or refused):
             # A registration that was sent off may yet happen.
             given_up = entry.birthmark
-        for change in reversed(entry.profile):
+        for change in reversed(await self._made_of_profile(user_id, entry) if crashed else entry.profile):
             try:
                 await self._step(self.gateway.change_profile, user_id, journal.opposite_profile(change))
             except AccountChangeRefused as error:
@@ -300,6 +301,18 @@ class Writer(WriteTransactions):
         finally:
             if not succeeded:
                 await self.recover(user_id, crashed=False)
+
+    async def _made_of_profile(self, user_id: str, entry: journal.Entry) -> tuple[ProfileChange, ...]:
+        """Return the changes of the profile that an interrupted write made, and that nobody has changed since."""
+        if not entry.profile:
+            return ()
+
+        def read(txn: Transaction) -> tuple[ProfileChange, ...]:
+            account = self.reader.read(txn, [user_id]).get(user_id)
+            profile = account.profile if account else {}
+            return tuple(change for change in entry.profile if profile.get(change.field) == change.value)
+
+        return await self.database.run("synapse_scim_profile", read)
 
     async def _step(self, step: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """Take a step outside of the database, unless the lock is lost: then it is for the next writer to take."""

@@ -12,12 +12,14 @@ import pytest
 from scim2_models import ForbiddenException, UniquenessException
 
 from synapse_scim.application import Application, build
+from synapse_scim.database import Transaction
 from synapse_scim.homeserver.database import HomeserverDatabase
 from synapse_scim.homeserver.gateway import SynapseAccounts
 from synapse_scim.homeserver.locks import LEASE_S
 from synapse_scim.mapping.identifiers import fold
 from synapse_scim.module import ScimModule
-from synapse_scim.store import photo_orders
+from synapse_scim.steps import SetProfileField
+from synapse_scim.store import journal, photo_orders
 from synapse_scim.store.accounts import ts_ms
 from tests.contract.test_whole_writes import SSO, Person
 from tests.support.homeserver import LocalHomeserver
@@ -217,3 +219,27 @@ async def test_who_has_lost_the_lock_takes_no_further_step(
     assert homeserver._database.execute(deactivated) == [(0,)]
     await scene.quick.maintenance.in_one_process()
     assert homeserver._database.execute(deactivated) == [(1,)]
+
+
+@pytest.mark.parametrize(("present", "left"), [("Annie", "Ann"), ("Mine", "Mine")])
+async def test_a_name_that_its_owner_chose_since_stays(homeserver: LocalHomeserver, present: str, left: str) -> None:
+    """Of a profile, only what the interrupted write made of it is taken back."""
+    scene = await Scene.on(homeserver)
+    person = Person(scene.slow, "p0")
+    await person.users.create(person.user_type, person.user(displayName="Ann"))
+    store = person.application.store
+    change = SetProfileField(field="displayname", value="Annie", former="Ann")
+    await store.gateway.change_profile(person.user_id, attrs.evolve(change, value=present))
+
+    def leave_behind(txn: Transaction) -> None:
+        record = store.reader.read(txn, [person.user_id])[person.user_id].record
+        assert record is not None
+        entry = journal.Entry(former=store.writer.records.columns(record), profile=(change,))
+        journal.write(txn, person.user_id, entry, 0)
+
+    await store.database.run("test_leave_behind", leave_behind)
+    await person.application.maintenance.in_one_process()
+
+    user: Any = await person.users.get(person.user_type, person.user_id)
+    assert user.display_name == left
+    assert await store.writer.unfinished() == []
