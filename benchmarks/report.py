@@ -38,7 +38,8 @@ database together: the median of several turns, which the three ways take one af
 *× admin* are the medians of those within the turns, bold where SCIM promises less: at most so many times the bare work,
 and, but for filters and totals, less than the admin API. The bare work is one SQL statement and its JSON, or
 `register_user` and the same identifiers, or the change of the profile alone, behind the same authentication
-(`benchmarks/floor.py`). Latencies, throughput and transactions are those of SCIM.
+(`benchmarks/floor.py`), by statements that PostgreSQL plans each time. Latencies, throughput and transactions are those
+of SCIM.
 
 Synapse looks up without regard to case whether a name is free, which reads the whole table of accounts for each
 registration, whoever makes it. The last row is a creation with the index that `allow_synapse_indexes` adds: on

@@ -125,7 +125,7 @@ async def test_the_next_writer_waits_for_the_lease_of_a_dead_one(trio: Trio) -> 
     changed = await trio.scim["w2"].patched(user_id, {"op": "replace", "path": "title", "value": "Dr"})
 
     assert changed["title"] == "Dr"
-    assert LEASE_S - 1 < time.monotonic() - began < LEASE_S + 2
+    assert LEASE_S - 1 < time.monotonic() - began < 4 * LEASE_S
 
 
 async def test_postgresql_restarts_under_load(trio: Trio, databases: Databases) -> None:

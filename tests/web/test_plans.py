@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 from scim2_models import SearchRequest, TooManyException
-from synapse.logging.context import current_context
+from synapse.logging.context import LoggingContext, current_context
+from synapse.metrics.background_process_metrics import BackgroundProcessLoggingContext
 from twisted.internet.defer import Deferred
 
 from synapse_scim.application import build
@@ -37,17 +38,23 @@ class Statements(logging.Handler):
         self.names: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep the name of the transaction of a statement, be it told once more how to be run.
+        """Keep the name of the transaction of a statement, unless it only tells how another one is to be run.
 
-        The module may still be cleaning up after its start: that does not count.
+        What Synapse, and the module after its start, do in the background does not count.
         """
         message = record.getMessage()
-        if (
-            message.startswith("[SQL] {")
-            and "} PREPARE " not in message
-            and not str(current_context()).startswith("synapse_scim_start-")
-        ):
+        if message.startswith("[SQL] {") and "} PREPARE " not in message and not _is_in_background():
             self.names.append(message[7:].partition("-")[0])
+
+
+def _is_in_background() -> bool:
+    """Tell whether what is done now is done for no request."""
+    context: object = current_context()
+    while isinstance(context, LoggingContext):
+        if isinstance(context, BackgroundProcessLoggingContext):
+            return True
+        context = context.parent_context
+    return False
 
 
 @contextmanager
