@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from synapse.api.errors import SynapseError
 
@@ -30,15 +30,25 @@ class Identifiers:
         self._pushers = Pushers(hs)
 
     async def announce(self, user_id: str, change: AnnounceThreepids) -> None:
-        """Tell of what an account has got and lost."""
+        """Tell of what an account has got and lost.
+
+        Raises:
+            SynapseError: A pusher is refused, since the address is not the account's at the moment; all else is done.
+        """
         for threepid in sorted(change.removed):
             await self._forget(user_id, threepid.medium, threepid.address)
             await self._hs.get_auth_handler().delete_local_threepid(user_id, threepid.medium, threepid.address)
+        refusal: SynapseError | None = None
         rules = self._hs.get_module_api_callbacks().third_party_event_rules
         for threepid in sorted(change.added):
             await rules.on_add_user_third_party_identifier(user_id, threepid.medium, threepid.address)
             if change.notify_by_email and threepid.medium == "email":
-                await self._add_email_pusher(user_id, threepid.address)
+                try:
+                    await self._add_email_pusher(user_id, threepid.address)
+                except SynapseError as error:
+                    refusal = error
+        if refusal is not None:
+            raise refusal
 
     async def forget_all(self, user_id: str) -> None:
         """Have identity servers forget an account. Synapse deactivates none while one of them does not answer."""
@@ -57,19 +67,16 @@ class Identifiers:
     async def _add_email_pusher(self, user_id: str, address: str) -> None:
         """Notify a new person by e-mail, where the homeserver does so for those whom an administrator registers."""
         email = self._hs.config.email
-        if not (email.email_enable_notifs and email.email_notif_for_new_users):
-            return
-        pusher: dict[str, Any] = {
-            "kind": "email",
-            "app_id": "m.email",
-            "app_display_name": "Email Notifications",
-            "device_display_name": address,
-            "pushkey": address,
-            "lang": None,
-            "data": {},
-        }
-        try:
-            await self._pushers.add(user_id, pusher)
-        except SynapseError as error:
-            # Somebody has taken the address away meanwhile.
-            logger.warning("%s is not notified by e-mail: %s", user_id, error.msg)
+        if email.email_enable_notifs and email.email_notif_for_new_users:
+            await self._pushers.add(
+                user_id,
+                {
+                    "kind": "email",
+                    "app_id": "m.email",
+                    "app_display_name": "Email Notifications",
+                    "device_display_name": address,
+                    "pushkey": address,
+                    "lang": None,
+                    "data": {},
+                },
+            )

@@ -242,7 +242,7 @@ class Writer(WriteTransactions):
             return False
         if entry.certain:
             logger.info("Finishing an interrupted write to %s", user_id)
-            if not await self._finish(user_id, entry.final):
+            if not await self._finish(user_id, entry.final, again=True):
                 raise Unavailable(f"An earlier change to {user_id} is not finished yet; try again later")
             return False
         in_steps = self.gateway.registers_in_steps
@@ -339,10 +339,10 @@ class Writer(WriteTransactions):
         await self._finish(user_id, left)
         return account
 
-    async def _finish(self, user_id: str, changes: tuple[FinalChange, ...]) -> bool:
+    async def _finish(self, user_id: str, changes: tuple[FinalChange, ...], *, again: bool = False) -> bool:
         """Make the final changes. What fails stays in the journal, for the next writer or the next start."""
         if changes:
-            lost = await self._make(user_id, changes)
+            lost = await self._make(user_id, changes, again=again)
             if lost is None:
                 return False
             events = not_given_back(user_id, lost)
@@ -350,12 +350,20 @@ class Writer(WriteTransactions):
             audit.log(*events)
         return True
 
-    async def _make(self, user_id: str, changes: tuple[FinalChange, ...]) -> tuple[str, ...] | None:
+    async def _make(
+        self, user_id: str, changes: tuple[FinalChange, ...], *, again: bool = False
+    ) -> tuple[str, ...] | None:
         """Make changes that nothing undoes; return what could not be given back, or `None` if not all are made."""
         lost: list[str] = []
         try:
             for change in changes:
-                lost += await self._step(self.gateway.finish, user_id, change)
+                try:
+                    lost += await self._step(self.gateway.finish, user_id, change)
+                except AccountChangeRefused as error:
+                    # An address that is still not there when the write is finished later has been taken away.
+                    if not (again and isinstance(change, AnnounceThreepids)):
+                        raise
+                    logger.warning("Not everybody hears of the identifiers of %s: %s", user_id, error)
         except AccountError as error:
             logger.warning("A write to %s is certain but not finished yet, and will be: %s", user_id, error)
             return None
