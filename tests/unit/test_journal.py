@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from typing import cast, get_args
 
 import pytest
@@ -86,20 +87,20 @@ def test_a_password_is_never_taken_back() -> None:
 @given(ENTRIES, ENTRIES)
 def test_an_entry_is_read_as_it_was_written(first: journal.Entry, second: journal.Entry) -> None:
     """The last entry of an account counts, until the write ends."""
-    database = sqlite3.connect(":memory:")
-    for statement in STEPS[0]:
-        database.execute(str(statement))
-    txn = cast("Transaction", database.cursor())
+    with closing(sqlite3.connect(":memory:")) as database:
+        for statement in STEPS[0]:
+            database.execute(str(statement))
+        txn = cast("Transaction", database.cursor())
 
-    assert journal.read(txn, "@ann:example.org") is None
-    for entry in (first, second):
-        journal.write(txn, "@ann:example.org", entry, 5)
-        assert journal.read(txn, "@ann:example.org") == entry
-    journal.write(txn, "@bob:example.org", first, 4)
-    assert journal.unfinished(txn, 10) == ["@bob:example.org", "@ann:example.org"]
-    assert journal.unfinished(txn, 1) == ["@bob:example.org"]
+        assert journal.read(txn, "@ann:example.org") is None
+        for entry in (first, second):
+            journal.write(txn, "@ann:example.org", entry, 5)
+            assert journal.read(txn, "@ann:example.org") == entry
+        journal.write(txn, "@bob:example.org", first, 4)
+        assert journal.unfinished(txn, 10) == ["@bob:example.org", "@ann:example.org"]
+        assert journal.unfinished(txn, 1) == ["@bob:example.org"]
 
-    journal.erase(txn, "@ann:example.org")
+        journal.erase(txn, "@ann:example.org")
 
-    assert journal.read(txn, "@ann:example.org") is None
-    assert journal.read(txn, "@bob:example.org") == first
+        assert journal.read(txn, "@ann:example.org") is None
+        assert journal.read(txn, "@bob:example.org") == first

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,8 @@ from synapse_scim.store.sql import EMPTY, FALSE, TRUE, Sql, joined, negated
 
 def result(sql: Sql) -> tuple[object, ...]:
     """Return the row that SQLite makes of a piece."""
-    row: tuple[object, ...] = sqlite3.connect(":memory:").execute(f"SELECT {sql.text}", sql.parameters).fetchone()
+    with closing(sqlite3.connect(":memory:")) as database:
+        row: tuple[object, ...] = database.execute(f"SELECT {sql.text}", sql.parameters).fetchone()
     return row
 
 
