@@ -108,6 +108,11 @@ class Account:
     record: Record | None = None
 
     @property
+    def profile(self) -> Mapping[str, Any]:
+        """The whole profile, by Matrix's names of its fields."""
+        return {**self.profile_fields, "displayname": self.displayname, "avatar_url": self.avatar_url}
+
+    @property
     def away(self) -> bool:
         """Whether off-boarding took the account's identifiers away, until the person returns."""
         return self.deactivated or self.deleted

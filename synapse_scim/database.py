@@ -85,6 +85,13 @@ class Database(Protocol):
     def holds(self, user_id: str) -> bool:
         """Tell whether it is this process that holds the lock of an account."""
 
+    def ensure_held(self) -> None:
+        """Return if the lock under which the caller writes is still held; each transaction does the same.
+
+        Raises:
+            Unavailable: Somebody else may hold it by now.
+        """
+
     def lock(self, user_id: str) -> AbstractAsyncContextManager[None]:
         """Hold what lets a single writer in, among all processes, at an account.
 

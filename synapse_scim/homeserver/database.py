@@ -194,6 +194,10 @@ class HomeserverDatabase:
         """Tell whether this process holds the lock of an account."""
         return self._locks.holds(user_id)
 
+    def ensure_held(self) -> None:
+        """Return if the lock under which the caller writes is still held."""
+        lease_check()()
+
     def lock(self, user_id: str) -> AbstractAsyncContextManager[None]:
         """Be the only writer at an account, among all processes."""
         return self._locks.lock(user_id)

@@ -46,7 +46,7 @@ class Departures:
         self._hs = hs
         self._store = hs.get_datastores().main
         self._rooms = Rooms(hs)
-        self.pushers = Pushers(hs)
+        self._pushers = Pushers(hs)
         self._parting_s = _PARTING_S
 
     def belongings(self, txn: Transaction, user_id: str) -> Belongings:
@@ -114,7 +114,7 @@ class Departures:
             if pusher.device_id is not None and pusher.device_id not in devices:
                 continue
             try:
-                await self.pushers.add(user_id, {"device_id": pusher.device_id, **pusher.settings})
+                await self._pushers.add(user_id, {"device_id": pusher.device_id, **pusher.settings})
             except SynapseError as error:
                 # Somebody else may have the address of one that sends e-mail.
                 logger.warning("A pusher of %s could not be restored: %s", user_id, error)

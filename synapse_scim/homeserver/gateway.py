@@ -36,6 +36,7 @@ from synapse_scim.gateway import Registration
 from synapse_scim.homeserver import settings
 from synapse_scim.homeserver.clock import DatabaseClock
 from synapse_scim.homeserver.departures import Departures
+from synapse_scim.homeserver.identifiers import Identifiers
 from synapse_scim.homeserver.media import MediaRepository, PhotoRefused, PhotoUnavailable
 from synapse_scim.homeserver.outages import Outages
 from synapse_scim.homeserver.passwords import digest, nobodys_hash
@@ -94,6 +95,7 @@ class SynapseAccounts:
         self._clock = DatabaseClock.of(hs)
         self._outages = Outages(hs)
         self._departures = Departures(hs)
+        self._identifiers = Identifiers(hs)
         self._shared = settings.has_other_processes(hs) if shared is None else shared
         self._media = MediaRepository(hs, max_size=max_photo_size)
         self.stores_photos = self._media.is_here
@@ -347,6 +349,7 @@ class SynapseAccounts:
                     await self._hs.get_device_handler().delete_all_devices_for_user(user_id)
                     await self._auth.delete_access_tokens_for_user(user_id)
                 case Deactivate(erase):
+                    await self._identifiers.forget_all(user_id)
                     await self._hs.get_deactivate_account_handler().deactivate_account(
                         user_id,
                         erase_data=erase,
@@ -355,7 +358,7 @@ class SynapseAccounts:
                     )
                     await self._store.set_user_locked_status(user_id, locked=False)
                 case AnnounceThreepids():
-                    await self._announce(user_id, change)
+                    await self._identifiers.announce(user_id, change)
                 case Elsewhere(step):
                     await self.change_elsewhere(user_id, step)
                 case _:
@@ -368,32 +371,3 @@ class SynapseAccounts:
             await self.change_profile(user_id, change)
         except AccountChangeRefused as error:
             logger.warning("The profile field %s of %s is not set: %s", change.field, user_id, error)
-
-    async def _announce(self, user_id: str, change: AnnounceThreepids) -> None:
-        for threepid in sorted(change.removed):
-            await self._hs.get_identity_handler().try_unbind_threepid(
-                user_id, threepid.medium, threepid.address, id_server=None
-            )
-            await self._auth.delete_local_threepid(user_id, threepid.medium, threepid.address)
-        rules = self._hs.get_module_api_callbacks().third_party_event_rules
-        for threepid in sorted(change.added):
-            await rules.on_add_user_third_party_identifier(user_id, threepid.medium, threepid.address)
-            if change.notify_by_email and threepid.medium == "email":
-                await self._add_email_pusher(user_id, threepid.address)
-
-    async def _add_email_pusher(self, user_id: str, address: str) -> None:
-        """Notify a new person by e-mail, where the homeserver does so for those whom an administrator registers."""
-        email = self._hs.config.email
-        if email.email_enable_notifs and email.email_notif_for_new_users:
-            await self._departures.pushers.add(
-                user_id,
-                {
-                    "kind": "email",
-                    "app_id": "m.email",
-                    "app_display_name": "Email Notifications",
-                    "device_display_name": address,
-                    "pushkey": address,
-                    "lang": None,
-                    "data": {},
-                },
-            )

@@ -189,6 +189,7 @@ class MasAccounts(SynapseAccounts):
                 return await super().finish(user_id, change)
             case Deactivate(erase):
                 with self._outages.translated():
+                    await self._identifiers.forget_all(user_id)
                     await self._deactivate(user_id, erase=erase)
             case Reactivate():
                 await self._users.act(user_id, "reactivate")

@@ -41,7 +41,7 @@ class Plan:
 
     Attributes:
         record: What is kept of the account afterwards.
-        database_changes: Made in the transaction that stores the record.
+        database_changes: Made in the transaction that stores the record, or in that which makes the write certain.
         profile_changes: Made after it, and undone if one of them fails.
         final_changes: Made last, and repeated until they succeed.
         leaves: SCIM locks the account.
@@ -71,8 +71,8 @@ class Plan:
         """Return an account as it is after the write, or `None` where only the homeserver can tell."""
         if not all(isinstance(change, AnnounceThreepids | EndSessions) for change in self.final_changes):
             return None
-        mapped = {DISPLAYNAME: account.displayname, AVATAR_URL: account.avatar_url}
-        profile = {**account.profile_fields, **mapped, **{write.field: write.value for write in self.profile_changes}}
+        profile = {**account.profile, **{change.field: change.value for change in self.profile_changes}}
+        custom = profile.keys() - {DISPLAYNAME, AVATAR_URL}
         return attrs.evolve(
             self._changed(account),
             record=self.record,
@@ -80,7 +80,7 @@ class Plan:
             deleted=False,
             displayname=profile[DISPLAYNAME],
             avatar_url=profile[AVATAR_URL],
-            profile_fields={n: value for n, value in profile.items() if n not in mapped and value is not None},
+            profile_fields={name: profile[name] for name in custom if profile[name] is not None},
         )
 
     def seen(self, account: Account) -> Account:

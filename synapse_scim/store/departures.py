@@ -69,11 +69,11 @@ def write(txn: Transaction, user_id: str, departure: Departure) -> None:
     )
 
 
-def postpone(txn: Transaction, user_id: str, until: datetime) -> None:
-    """Deactivate an account later, if it is to be deactivated at all."""
+def postpone(txn: Transaction, user_id: str, now: datetime, until: datetime) -> None:
+    """Deactivate an account later, if its time has come at all."""
     txn.execute(
-        "UPDATE synapse_scim_departures SET deactivate_ts = ? WHERE user_id = ? AND deactivate_ts IS NOT NULL",
-        (ts_ms(until), user_id),
+        "UPDATE synapse_scim_departures SET deactivate_ts = ? WHERE user_id = ? AND deactivate_ts <= ?",
+        (ts_ms(until), user_id, ts_ms(now)),
     )
 
 

@@ -71,6 +71,11 @@ class OffboardingGuard:
         )
 
     @staticmethod
+    def dismiss(txn: Transaction, user_id: str) -> None:
+        """Do not count an account any more that was not locked after all."""
+        txn.execute("DELETE FROM synapse_scim_guard WHERE user_id = ?", (user_id,))
+
+    @staticmethod
     def allow(txn: Transaction, accounts: int) -> None:
         """Let so many accounts pass that the guard would refuse."""
         txn.execute(

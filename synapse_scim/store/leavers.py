@@ -155,8 +155,9 @@ class Leavers:
         metrics.OFFBOARDINGS.labels(self.gateway.server_name, "deactivated").inc()
 
     def _postpone(self, txn: Transaction, user_id: str, events: tuple[Event, ...]) -> None:
-        audit.count(txn, events, self.gateway.now())
-        departures.postpone(txn, user_id, self.gateway.now() + _POSTPONED)
+        now = self.gateway.now()
+        audit.count(txn, events, now)
+        departures.postpone(txn, user_id, now, now + _POSTPONED)
 
 
 _THREEPID = "SELECT user_id FROM user_threepids WHERE medium = ? AND address = ?"

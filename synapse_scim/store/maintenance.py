@@ -110,6 +110,9 @@ class Maintenance:
                     await self._writer.recover(user_id)
             except AccountError as error:
                 logger.warning("An interrupted write to %s waits for the next attempt: %s", user_id, error)
+            except Exception:
+                # Whatever is wrong with one account, the others are cared for.
+                logger.exception("The interrupted write to %s cannot be dealt with", user_id)
         records, now = self._writer.records, self._writer.gateway.now()
         await self._database.run("synapse_scim_given_up", records.forget_given_up, now)
         await self._leavers.deactivate_due()

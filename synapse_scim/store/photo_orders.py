@@ -39,6 +39,11 @@ def cancel(txn: Transaction, user_id: str) -> None:
     txn.execute("DELETE FROM synapse_scim_photos WHERE user_id = ?", (user_id,))
 
 
+def end(txn: Transaction, order: Order) -> None:
+    """Fetch a photo no more, unless another has been ordered in its place."""
+    txn.execute("DELETE FROM synapse_scim_photos WHERE user_id = ? AND source = ?", (order.user_id, order.source))
+
+
 def postpone(txn: Transaction, order: Order, until: datetime) -> bool:
     """Try an order again later, unless another has taken its place, or another process has begun with it.
 

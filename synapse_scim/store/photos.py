@@ -137,11 +137,11 @@ class Photos:
                 )
                 await self.trail.add(ended((MAINTENANCE.event(_FETCH, order.user_id, ("photos",)),), "failed"))
                 if is_last:
-                    await self.database.run("synapse_scim_photo_end", photo_orders.cancel, order.user_id)
+                    await self.database.run("synapse_scim_photo_end", photo_orders.end, order)
 
     async def _fetch(self, order: Order) -> None:
         if await self._wanted(order) is None:
-            await self.database.run("synapse_scim_photo_end", photo_orders.cancel, order.user_id)
+            await self.database.run("synapse_scim_photo_end", photo_orders.end, order)
             return
         avatar_url = await self.gateway.store_photo(order.user_id, order.source)
         async with self.database.lock(order.user_id):
@@ -149,7 +149,7 @@ class Photos:
             if account := await self._wanted(order):
                 fetched = MAINTENANCE.event(_FETCH, order.user_id, ("photos",))
                 await self.writer.update(account, self._plan(account, order, avatar_url), fetched)
-                await self.database.run("synapse_scim_photo_end", photo_orders.cancel, order.user_id)
+                await self.database.run("synapse_scim_photo_end", photo_orders.end, order)
 
     def _plan(self, account: Account, order: Order, avatar_url: str) -> Plan:
         """Return the write that makes a fetched photo the avatar."""

@@ -58,6 +58,8 @@ class Records:
     def insert(self, txn: Transaction, user_id: str, state: str, record: Record, *, are_free: bool = False) -> None:
         """Store the record of an account that has none.
 
+        That of a deleted User claims no names, and nothing of it can be searched.
+
         Args:
             txn: The transaction.
             user_id: The account.
@@ -69,13 +71,16 @@ class Records:
             UserNameTaken: Another account bears the userName.
             ExternalIdTaken: Another account of the domain bears the externalId.
         """
-        if not are_free:
+        is_hidden = state == "deleted"
+        if not (are_free or is_hidden):
             self._claim(txn, user_id, record)
+        key = None if is_hidden else fold(record.user_name)
         names = ", ".join(("user_id", "state", "user_name_key", "rendering", *_COLUMNS))
-        values = (user_id, state, fold(record.user_name), self._rendering(user_id, record), *columns_of(record))
+        values = (user_id, state, key, self._rendering(user_id, record), *columns_of(record))
         marks = ", ".join("?" * len(values))
         txn.execute(f"INSERT INTO synapse_scim_users ({names}) VALUES ({marks})", values)
-        self._store_values(txn, user_id, None, record)
+        if not is_hidden:
+            self._store_values(txn, user_id, None, record)
 
     def replace(
         self, txn: Transaction, user_id: str, before: Record | None, after: Record, *, buried: bool = False
@@ -96,13 +101,15 @@ class Records:
         if before is None:
             self.insert(txn, user_id, "active", after)
             return
-        former = dict(zip(_COLUMNS, columns_of(before), strict=True))
         columns = {
-            name: value for name, value in zip(_COLUMNS, columns_of(after), strict=True) if value != former[name]
+            name: value
+            for name, value, former in zip(_COLUMNS, columns_of(after), columns_of(before), strict=True)
+            # A deleted User may have been forgotten since the record was read.
+            if buried or value != former
         }
         if buried or not columns.keys().isdisjoint({"user_name", "external_id"}):
             self._claim(txn, user_id, after)
-            columns |= {"user_name_key": fold(after.user_name), "external_id": after.external_id, "state": "active"}
+            columns |= {"user_name_key": fold(after.user_name), "state": "active"}
         columns["rendering"] = self._rendering(user_id, after)
         # SQLite writes the indexes of all columns that are named, even if nothing changes.
         assignments = ", ".join(f"{name} = ?" for name in columns)
@@ -135,18 +142,23 @@ class Records:
                 threepids=frozenset(),
                 displayname=account.displayname,
                 avatar_url=account.avatar_url,
+                active=False,
                 created=account.created,
                 modified=now,
             )
-            self.insert(txn, account.user_id, "active", record)
-        self._hide(txn, account.user_id)
+            self.insert(txn, account.user_id, "deleted", record)
+            return
         txn.execute(
-            "UPDATE synapse_scim_users SET active = 0, modified_ts = ?, revision = revision + 1 WHERE user_id = ?",
+            "UPDATE synapse_scim_users SET state = 'deleted', user_name_key = NULL, external_id = NULL, active = 0,"
+            " modified_ts = ?, revision = revision + 1 WHERE user_id = ?",
             (ts_ms(now), account.user_id),
         )
+        txn.execute("DELETE FROM synapse_scim_values WHERE user_id = ?", (account.user_id,))
 
     def restore(self, txn: Transaction, user_id: str, former: Sequence[Any] | None, *, buried: bool) -> None:
         """Store a former record again, by its columns; without one the account has none.
+
+        A name that somebody else has taken meanwhile is theirs: then the account keeps the one that it has now.
 
         Args:
             txn: The transaction.
@@ -154,12 +166,15 @@ class Records:
             former: The columns.
             buried: The record was that of a deleted User.
         """
+        record = None if former is None else record_of(former)
+        if record is not None and not buried:
+            for name in self._taken(txn, user_id, record):
+                txn.execute(f"SELECT {name} FROM synapse_scim_users WHERE user_id = ?", (user_id,))
+                record = attrs.evolve(record, **{name: (txn.fetchone() or (None,))[0]})
         txn.execute("DELETE FROM synapse_scim_users WHERE user_id = ?", (user_id,))
         txn.execute("DELETE FROM synapse_scim_values WHERE user_id = ?", (user_id,))
-        if former is not None:
-            self.insert(txn, user_id, "active", record_of(former))
-        if buried:
-            self._hide(txn, user_id)
+        if record is not None:
+            self.insert(txn, user_id, "deleted" if buried else "active", record, are_free=True)
 
     @staticmethod
     def give_up(txn: Transaction, user_id: str, birthmark: str) -> None:
@@ -195,35 +210,31 @@ class Records:
             (user_id,),
         )
 
-    @staticmethod
-    def _hide(txn: Transaction, user_id: str) -> None:
-        txn.execute(
-            "UPDATE synapse_scim_users SET state = 'deleted', user_name_key = NULL, external_id = NULL"
-            " WHERE user_id = ?",
-            (user_id,),
-        )
-        txn.execute("DELETE FROM synapse_scim_values WHERE user_id = ?", (user_id,))
-
     def _rendering(self, user_id: str, record: Record) -> str:
         return kept(self.users.template_of(user_id, record), record.revision)
 
-    @staticmethod
-    def _claim(txn: Transaction, user_id: str, record: Record) -> None:
+    @classmethod
+    def _claim(cls, txn: Transaction, user_id: str, record: Record) -> None:
         """Check that the names are free. Their indexes catch whoever takes them in the same moment."""
-        txn.execute(
-            "SELECT 1 FROM synapse_scim_users WHERE user_name_key = ? AND user_id <> ?",
-            (fold(record.user_name), user_id),
-        )
-        if txn.fetchone():
+        taken = cls._taken(txn, user_id, record)
+        if "user_name" in taken:
             raise UserNameTaken("Another user has this 'userName'")
-        if record.external_id is None:
-            return
-        txn.execute(
-            "SELECT 1 FROM synapse_scim_users WHERE external_id = ? AND domain = ? AND user_id <> ?",
-            (record.external_id, record.domain, user_id),
-        )
-        if txn.fetchone():
+        if taken:
             raise ExternalIdTaken("Another user has this 'externalId'")
+
+    @staticmethod
+    def _taken(txn: Transaction, user_id: str, record: Record) -> list[str]:
+        """Return which names of a record others have."""
+        taken = []
+        for name, condition, values in (
+            ("user_name", "user_name_key = ?", (fold(record.user_name),)),
+            ("external_id", "external_id = ? AND domain = ?", (record.external_id, record.domain)),
+        ):
+            if None not in values:
+                txn.execute(f"SELECT 1 FROM synapse_scim_users WHERE {condition} AND user_id <> ?", (*values, user_id))
+                if txn.fetchone():
+                    taken.append(name)
+        return taken
 
     def _store_values(self, txn: Transaction, user_id: str, before: Record | None, after: Record) -> None:
         """Make the searchable values those of a record; only the rows that differ are written."""

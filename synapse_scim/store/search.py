@@ -24,7 +24,7 @@ _LAST_INDEX = 2**62
 
 
 _FEW = 20
-"""How many accounts a statement names."""
+"""How many accounts a statement names at most."""
 
 
 @attrs.frozen(kw_only=True)
@@ -229,8 +229,9 @@ class Search:
         if query.candidates is None or not self.database.is_postgresql:
             return query
         txn.execute(f"{query.candidates.text} LIMIT ?", (*query.candidates.parameters, _FEW + 1))
-        found = {user_id for (user_id,) in txn.fetchall()}
-        return query if len(found) > _FEW else query.among(found)
+        rows = txn.fetchall()
+        # Rows, since one account may have several.
+        return query if len(rows) > _FEW else query.among({user_id for (user_id,) in rows})
 
     def _page_by_index(self, txn: Transaction, query: Query, request: SearchRequest[Any]) -> Page:
         offset = min(request.start_index_0 or 0, _LAST_INDEX)

@@ -160,6 +160,8 @@ class WriteTransactions:
         else:
             self.records.give_up(txn, user_id, given_up)
         self._apply(txn, user_id, entry.undo)
+        if SetLocked(locked=False) in entry.undo:
+            self.offboarding.guard.dismiss(txn, user_id)
         self._record(txn, events)
         _go_on(txn, user_id, left)
 

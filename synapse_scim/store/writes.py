@@ -6,7 +6,8 @@ The order of a write: what may be refused first, what nothing undoes last.
    entry with what undoes them.
 2. The account is registered, or what is not in the database changed: where the accounts belong to somebody else than
    Synapse, and the profile. A failure undoes everything.
-3. One transaction makes the write certain: the account in the making is shown, a new password is set.
+3. One transaction makes the write certain: the account in the making is shown, what somebody else might take at once
+   is given up, a new password is set.
 4. The final changes are made and the entry goes. They are repeated until they succeed.
 
 A write of a single step is one transaction. Whoever writes to an account holds its lock (`Database.lock`), and first
@@ -16,15 +17,15 @@ cleans up behind a predecessor that crashed.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
 from itertools import takewhile
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import attrs
 
-from synapse_scim.accounts import Account, AccountError, Unavailable
+from synapse_scim.accounts import Account, AccountChangeRefused, AccountError, Unavailable
 from synapse_scim.audit import Event, ended, not_given_back
 from synapse_scim.database import Database, Transaction
 from synapse_scim.mapping.changes import Plan
@@ -36,6 +37,7 @@ from synapse_scim.steps import (
     EndSessions,
     FinalChange,
     HandOver,
+    ProfileChange,
     RemoveExternalId,
     RemovePushers,
     RemoveThreepid,
@@ -48,6 +50,7 @@ from synapse_scim.store.accounts import ts_ms
 from synapse_scim.store.departures import Departure
 from synapse_scim.store.write_transactions import WriteTransactions
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
@@ -103,7 +106,7 @@ class Writer(WriteTransactions):
         try:
             while (reserved := await reserve()) is None:
                 await self.recover(user_id)
-            await self.gateway.register(registration, reserved.former_birthmark)
+            await self._step(self.gateway.register, registration, reserved.former_birthmark)
             if self.gateway.registers_in_steps:
                 await self._take_after_registration(user_id, plan, reserved, password)
             account = await self._conclude(user_id, entry, plan)
@@ -131,7 +134,9 @@ class Writer(WriteTransactions):
         final: tuple[FinalChange, ...] = (*map(Elsewhere, removals), *plan.final_changes)
         in_steps = bool(profile or early)
         passwords = tuple(change for change in plan.database_changes if isinstance(change, SetPassword))
-        later: tuple[DatabaseChange, ...] = (*removals, *passwords) if in_steps else ()
+        # What somebody else might take at once is given up last, and a password is, since nothing brings it back.
+        gives_up = RemoveThreepid | RemoveExternalId | SetPassword
+        later = tuple(change for change in plan.database_changes if in_steps and isinstance(change, gives_up))
         now = tuple(change for change in plan.database_changes if change not in later)
         entry = journal.Entry(
             certain=not in_steps,
@@ -146,7 +151,7 @@ class Writer(WriteTransactions):
             await self._transaction("update", self._begin_update, account, plan, now, entry)
             await self._change_elsewhere(user_id, (change for change in early if change not in passwords))
             for change in profile:
-                await self.gateway.change_profile(user_id, change)
+                await self._step(self.gateway.change_profile, user_id, change)
             # A password last: nothing brings the former one back.
             await self._change_elsewhere(user_id, (change for change in early if change in passwords))
             if in_steps:
@@ -241,8 +246,8 @@ class Writer(WriteTransactions):
             logger.info("Finishing an interrupted write to %s", user_id)
             if given_up:
                 # It was registered, or given something, after it was given up.
-                await self.gateway.give_up(user_id)
-            if not await self._finish(user_id, entry.final):
+                await self._step(self.gateway.give_up, user_id)
+            if not await self._finish(user_id, entry.final, again=True):
                 raise Unavailable(f"An earlier change to {user_id} is not finished yet; try again later")
             return False
         if entry.born or (given_up and not in_steps):
@@ -252,12 +257,13 @@ class Writer(WriteTransactions):
             return True
         logger.info("Undoing an interrupted write to %s", user_id)
         if given_up:
-            await self.gateway.give_up(user_id)
+            await self._step(self.gateway.give_up, user_id)
         elif in_steps and not (registered or refused):
             # A registration that was sent off may yet happen.
             given_up = entry.birthmark
+        profile = await self._made_of_profile(user_id, entry) if crashed else entry.profile
         undone = ended(entry.events, "undone") if crashed else ()
-        await self._take_back(user_id, entry, given_up, undone, refused=refused)
+        await self._take_back(user_id, attrs.evolve(entry, profile=profile), given_up, undone, refused=refused)
         return False
 
     async def unfinished(self, limit: int = 1000) -> list[str]:
@@ -272,7 +278,11 @@ class Writer(WriteTransactions):
     ) -> None:
         """Undo a write. If something may still be under way elsewhere, that is undone once more, later."""
         for change in reversed(entry.profile):
-            await self.gateway.change_profile(user_id, journal.opposite_profile(change))
+            try:
+                await self._step(self.gateway.change_profile, user_id, journal.opposite_profile(change))
+            except AccountChangeRefused as error:
+                # What was allowed once need not be now. Mostly it is there still, since its successor was refused.
+                logger.warning("The former %s of %s cannot be set again: %s", change.field, user_id, error)
         # Who is given up has nothing elsewhere any more.
         left = () if entry.birthmark else tuple(map(Elsewhere, self.gateway.elsewhere(entry.undo)))
         await self._transaction("undo", self._undo, user_id, entry, events, left, given_up)
@@ -294,7 +304,7 @@ class Writer(WriteTransactions):
 
     async def _change_elsewhere(self, user_id: str, changes: Iterable[DatabaseChange]) -> None:
         for change in changes:
-            await self.gateway.change_elsewhere(user_id, change)
+            await self._step(self.gateway.change_elsewhere, user_id, change)
 
     @asynccontextmanager
     async def _recovering(self, user_id: str) -> AsyncIterator[None]:
@@ -304,6 +314,23 @@ class Writer(WriteTransactions):
         except BaseException as error:
             await self.recover(user_id, crashed=False, refused=_is_refusal(error))
             raise
+
+    async def _made_of_profile(self, user_id: str, entry: journal.Entry) -> tuple[ProfileChange, ...]:
+        """Return the changes of the profile that an interrupted write made, and that nobody has changed since."""
+        if not entry.profile:
+            return ()
+
+        def read(txn: Transaction) -> tuple[ProfileChange, ...]:
+            account = self.reader.read(txn, [user_id]).get(user_id)
+            profile = account.profile if account else {}
+            return tuple(change for change in entry.profile if profile.get(change.field) == change.value)
+
+        return await self.database.run("synapse_scim_profile", read)
+
+    async def _step(self, step: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Take a step outside of the database, unless the lock is lost: then it is for the next writer to take."""
+        self.database.ensure_held()
+        return await step(*args, **kwargs)
 
     async def _transaction(self, name: str, function: Callable[..., T], *arguments: Any) -> T:
         """Run a step in a transaction. One that lost a race is run again, to see who won and say so."""
@@ -325,10 +352,10 @@ class Writer(WriteTransactions):
         await self._finish(user_id, left)
         return account
 
-    async def _finish(self, user_id: str, changes: tuple[FinalChange, ...]) -> bool:
+    async def _finish(self, user_id: str, changes: tuple[FinalChange, ...], *, again: bool = False) -> bool:
         """Make the final changes. What fails stays in the journal, for the next writer or the next start."""
         if changes:
-            lost = await self._make(user_id, changes)
+            lost = await self._make(user_id, changes, again=again)
             if lost is None:
                 return False
             events = not_given_back(user_id, lost)
@@ -336,12 +363,20 @@ class Writer(WriteTransactions):
             audit.log(*events)
         return True
 
-    async def _make(self, user_id: str, changes: tuple[FinalChange, ...]) -> tuple[str, ...] | None:
+    async def _make(
+        self, user_id: str, changes: tuple[FinalChange, ...], *, again: bool = False
+    ) -> tuple[str, ...] | None:
         """Make changes that nothing undoes; return what could not be given back, or `None` if not all are made."""
         lost: list[str] = []
         try:
             for change in changes:
-                lost += await self.gateway.finish(user_id, change)
+                try:
+                    lost += await self._step(self.gateway.finish, user_id, change)
+                except AccountChangeRefused as error:
+                    # An address that is still not there when the write is finished later has been taken away.
+                    if not (again and isinstance(change, AnnounceThreepids)):
+                        raise
+                    logger.warning("Not everybody hears of the identifiers of %s: %s", user_id, error)
         except AccountError as error:
             logger.warning("A write to %s is certain but not finished yet, and will be: %s", user_id, error)
             return None

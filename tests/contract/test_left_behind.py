@@ -9,7 +9,7 @@ from synapse_scim.application import Application, build
 from synapse_scim.audit import MAINTENANCE
 from synapse_scim.mapping.changes import Plan
 from synapse_scim.module import ScimModule
-from synapse_scim.steps import EndSessions
+from synapse_scim.steps import EndSessions, RemovePushers
 from synapse_scim.store import journal
 from tests.support.homeserver import LocalHomeserver
 
@@ -91,3 +91,16 @@ async def test_a_race_that_is_lost_is_run_again(homeserver: LocalHomeserver) -> 
         return "seen"
 
     assert await writer._transaction("conflict", conflict) == "seen"
+
+
+@pytest.mark.expected_errors("The interrupted write to @ann:example.org cannot be dealt with")
+async def test_one_account_does_not_keep_the_others_from_being_cared_for(homeserver: LocalHomeserver) -> None:
+    """Whatever is wrong with an unfinished write, those of others are finished, and what is due is done."""
+    entry = journal.Entry(certain=True, final=(RemovePushers(),))
+    application = await prepared(homeserver, entry)
+    await application.store.database.run("test_leave_behind", journal.write, "@bob:example.org", entry, 1)
+    homeserver._database.execute(f"UPDATE synapse_scim_writes SET write = '{{' WHERE user_id = '{ANN}'")  # noqa: S608
+
+    await application.maintenance.in_one_process()
+
+    assert await application.store.writer.unfinished() == [ANN]

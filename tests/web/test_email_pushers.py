@@ -49,3 +49,18 @@ async def test_nobody_is_notified_by_default(admin: Admin) -> None:
     """Synapse's default is to notify nobody by e-mail."""
     ann = await admin.scim.create("ann", emails=[{"value": "ann@corp.example"}])
     assert await notified(admin, ann["id"]) == []
+
+
+@pytest.mark.homeserver(config=NOTIFYING)
+async def test_an_address_that_is_gone_again_is_not_notified(admin: Admin) -> None:
+    """Where another module takes a new address away at once, the person is created all the same, and can be changed."""
+
+    async def take_away(user_id: str, medium: str, address: str) -> None:
+        await admin.homeserver.hs.get_datastores().main.user_delete_threepid(user_id, medium, address)
+
+    rules = admin.homeserver.hs.get_module_api().register_third_party_rules_callbacks
+    rules(on_add_user_third_party_identifier=take_away)
+    ann = await admin.scim.create("ann", emails=[{"value": "ann@corp.example"}])
+
+    assert await notified(admin, ann["id"]) == []
+    await admin.scim.patched(ann["id"], {"op": "replace", "path": "title", "value": "Boss"})

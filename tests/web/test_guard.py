@@ -140,3 +140,18 @@ async def test_coming_back_is_free(admin: Admin) -> None:
 
     patched: dict[str, Any] = await admin.scim.patched(ids[1], OFF)
     assert patched["active"] is False
+
+
+@pytest.mark.homeserver(
+    module_config={"guard": {"max": 1, "at_least": 0}}, config={"allowed_avatar_mimetypes": ["image/png"]}
+)
+async def test_who_was_not_disabled_does_not_count(admin: Admin) -> None:
+    """A change that the homeserver refuses, and that would have disabled somebody, lets another go."""
+    ids = await people(admin, 2)
+    face = {"op": "replace", "path": "photos", "value": [{"value": "mxc://example.org/face"}]}
+
+    assert_error(await admin.scim.patch(ids[0], OFF, face), 403, naming="avatar")
+
+    assert (await admin.scim.read(ids[0]))["active"] is True
+    await admin.scim.patched(ids[1], OFF)
+    assert_guarded(await admin.scim.patch(ids[0], OFF))

@@ -244,3 +244,17 @@ async def test_cursors_outlive_a_restart(homeserver: LocalHomeserver) -> None:
     await until(answers)
     second = await scim.get("/Users", params={"cursor": first["nextCursor"], "count": 4})
     assert len({*names(first), *names(assert_scim(second, 200))}) == 6
+
+
+@pytest.mark.usefixtures("engine")
+async def test_look_ups_of_many_find_them_all(scim: Scim) -> None:
+    """A filter that indexes answer leaves nobody out, however many alternatives it has and whatever each finds."""
+    roles = [{"value": f"role {number}", "type": "duty"} for number in range(25)]
+    await scim.create("a", roles=roles)
+    people = [f"p{number:02}" for number in range(15)]
+    for name in people:
+        await scim.create(name, emails=[{"value": f"{name}@x.example"}], roles=roles[:1])
+
+    assert await scim.names(" or ".join(f'userName eq "{name}"' for name in people)) == people
+    assert await scim.names(" or ".join(f'emails.value eq "{name}@x.example"' for name in people)) == people
+    assert await scim.names('roles.type eq "duty"') == ["a", *people]
