@@ -6,7 +6,6 @@ its first changes. The entry goes with the last step. One that is found later wa
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import Any
 
 import attrs
@@ -25,6 +24,9 @@ from synapse_scim.steps import (
     SetPassword,
 )
 from synapse_scim.store.serialization import from_json, to_json
+
+LATE_MS = 60_000
+"""After how long whatever was asked of somebody else, who did not answer, has happened if it ever will."""
 
 
 @attrs.frozen(kw_only=True)
@@ -45,8 +47,6 @@ class Entry:
         final: The changes to finish with.
         fetch: The photo to fetch once the account is made.
         events: What the audit keeps of the write once it is certain.
-        again_ts: When what was made already is made again, in milliseconds since 1970: whatever was asked of somebody
-            else, who did not answer, may have happened meanwhile. A writer who comes before makes it again as well.
     """
 
     birthmark: str | None = None
@@ -61,7 +61,6 @@ class Entry:
     final: tuple[FinalChange, ...] = ()
     fetch: str | None = None
     events: tuple[Event, ...] = ()
-    again_ts: int = 0
 
 
 def opposite(change: DatabaseChange) -> DatabaseChange:
@@ -92,12 +91,22 @@ def opposite_profile(change: ProfileChange) -> ProfileChange:
 
 
 def write(txn: Transaction, user_id: str, entry: Entry, started_ts_ms: int) -> None:
-    """Record a write, or what is left of it."""
+    """Record a write, or what is left of it: of that, the start is known."""
     txn.execute(
         "INSERT INTO synapse_scim_writes (user_id, write, started_ts) VALUES (?, ?, ?)"
         " ON CONFLICT (user_id) DO UPDATE SET write = EXCLUDED.write",
         (user_id, to_json(entry), started_ts_ms),
     )
+
+
+def postpone(txn: Transaction, user_id: str, entry: Entry, due_ts_ms: int) -> None:
+    """Record what is to be made again in a while.
+
+    Whatever was asked of somebody else, who did not answer, may happen until then. Whoever writes to the account before
+    makes it again as well.
+    """
+    erase(txn, user_id)
+    write(txn, user_id, entry, due_ts_ms)
 
 
 def erase(txn: Transaction, user_id: str) -> None:
@@ -113,7 +122,13 @@ def read(txn: Transaction, user_id: str) -> Entry | None:
 
 
 def unfinished(txn: Transaction, now_ts_ms: int, limit: int) -> list[str]:
-    """Return the user IDs of the accounts where a write has begun and not ended, the oldest first."""
-    txn.execute("SELECT user_id, write FROM synapse_scim_writes ORDER BY started_ts, user_id")
-    due = (user_id for user_id, write in txn if from_json(write, Entry).again_ts <= now_ts_ms)
-    return list(islice(due, limit))
+    """Return the user IDs of the accounts where a write has begun and not ended, the oldest first.
+
+    Without those that are postponed. What has begun later than they are due did so before the clock was put back.
+    """
+    txn.execute(
+        "SELECT user_id FROM synapse_scim_writes WHERE started_ts NOT BETWEEN ? AND ?"
+        " ORDER BY started_ts, user_id LIMIT ?",
+        (now_ts_ms + 1, now_ts_ms + LATE_MS, limit),
+    )
+    return [row[0] for row in txn.fetchall()]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
 
 import attrs
 
@@ -25,9 +24,6 @@ from synapse_scim.store.accounts import AccountReader, ts_ms
 from synapse_scim.store.departures import Departure
 from synapse_scim.store.offboarding import Offboarding
 from synapse_scim.store.records import Records
-
-LATE = timedelta(minutes=1)
-"""After how long whatever was asked of somebody else, who did not answer, has happened if it ever will."""
 
 
 @attrs.frozen(kw_only=True)
@@ -167,11 +163,10 @@ class WriteTransactions:
 
     def _expect(self, txn: Transaction, user_id: str, birthmark: str | None, changes: tuple[FinalChange, ...]) -> None:
         """Have a write undone once more, when what was under way may have arrived."""
-        again_ts = ts_ms(self.gateway.now() + LATE)
         # An entry goes with its last step, also where an earlier version finds it.
         final = changes or (AnnounceThreepids(),)
-        entry = journal.Entry(certain=True, birthmark=birthmark, final=final, again_ts=again_ts)
-        journal.write(txn, user_id, entry, 0)
+        entry = journal.Entry(certain=True, birthmark=birthmark, final=final)
+        journal.postpone(txn, user_id, entry, ts_ms(self.gateway.now()) + journal.LATE_MS)
 
     def _left_behind(self, txn: Transaction, user_id: str) -> tuple[journal.Entry | None, bool, str | None]:
         """Return the write that was left behind at an account, whether there is one, and its birthmark."""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
 from itertools import cycle
 
 import attrs
 import pytest
 from scim2_models import SCIMException
 
-from synapse_scim.store import write_transactions
+from synapse_scim.store import journal
 from tests.contract.test_whole_writes import SSO, Person, application, outcomes, prepared, repeated, with_new_password
 from tests.support.homeserver import LocalHomeserver
 from tests.support.mas import AuthenticationService
@@ -69,7 +68,7 @@ async def test_one_request_goes_wrong(
     first: int,
 ) -> None:
     """The account is as before or as wanted, at MAS too, when MAS is back; the request succeeds when repeated."""
-    monkeypatch.setattr(write_transactions, "LATE", timedelta(0))
+    monkeypatch.setattr(journal, "LATE_MS", 0)
     old, new, _taken = await outcomes(homeserver, operation)
     person = await prepared(homeserver, operation, "p1")
     before = len(mas.requested)

@@ -103,8 +103,8 @@ def test_an_entry_is_read_as_it_was_written(first: journal.Entry, second: journa
             journal.write(txn, "@ann:example.org", entry, 5)
             assert journal.read(txn, "@ann:example.org") == entry
         journal.write(txn, "@bob:example.org", first, 4)
-        assert journal.unfinished(txn, 0, 10) == ["@bob:example.org", "@ann:example.org"]
-        assert journal.unfinished(txn, 0, 1) == ["@bob:example.org"]
+        assert journal.unfinished(txn, 5, 10) == ["@bob:example.org", "@ann:example.org"]
+        assert journal.unfinished(txn, 5, 1) == ["@bob:example.org"]
 
         journal.erase(txn, "@ann:example.org")
 
@@ -114,10 +114,20 @@ def test_an_entry_is_read_as_it_was_written(first: journal.Entry, second: journa
 
 def test_what_is_done_again_waits_for_its_time() -> None:
     """Before that, whoever looks for what was left behind does not see it; who writes to the account does."""
-    entry = journal.Entry(certain=True, again_ts=60_000)
+    entry = journal.Entry(certain=True)
     with transaction() as txn:
-        journal.write(txn, "@ann:example.org", entry, 0)
+        journal.write(txn, "@ann:example.org", journal.Entry(), 1)
+
+        journal.postpone(txn, "@ann:example.org", entry, 60_000)
 
         assert journal.unfinished(txn, 59_999, 10) == []
         assert journal.unfinished(txn, 60_000, 10) == ["@ann:example.org"]
         assert journal.read(txn, "@ann:example.org") == entry
+
+
+def test_a_clock_that_was_put_back_keeps_nothing_unfinished() -> None:
+    """A write that seems to begin in an hour was left behind before."""
+    with transaction() as txn:
+        journal.write(txn, "@ann:example.org", journal.Entry(), 3_600_000)
+
+        assert journal.unfinished(txn, 0, 10) == ["@ann:example.org"]
