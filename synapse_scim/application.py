@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from synapse_scim.config import DEFAULT_DOMAIN, Config, ConfigurationError
 from synapse_scim.credentials.clients import ClientTokens
-from synapse_scim.credentials.introspection import introspected_tokens
+from synapse_scim.credentials.introspection import KnownTokens, introspected_tokens
 from synapse_scim.credentials.jwt import trusted_issuers
 from synapse_scim.homeserver import HomeServer, settings
 from synapse_scim.homeserver.database import HomeserverDatabase
@@ -282,7 +282,8 @@ def _authorities(config: Config, hs: HomeServer, accounts: AccountGateway) -> tu
     """
     web = HomeserverWebClient(hs)
     introspected = introspected_tokens(config.introspection, web, accounts.now)
-    authorities: list[Authority] = [ClientTokens(config.clients, accounts.now)]
+    # Synapse logs, and looks in the database for, whatever it is asked about and does not know.
+    authorities: list[Authority] = [ClientTokens(config.clients, accounts.now), KnownTokens(introspected)]
     # Even where no access token is accepted, other servers are not to be shown one.
     if config.admin_tokens or introspected:
         rate = config.limits.admin_rate

@@ -7,7 +7,7 @@ from base64 import b64encode
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from hashlib import sha256
-from typing import Any, Literal
+from typing import Any, Literal, cast
 from urllib.parse import quote_plus
 
 from synapse_scim.accounts import Unavailable
@@ -57,6 +57,13 @@ class IntrospectedTokens:
         self._endpoint = Remembered(f"The metadata of {self._name}", self._discovered, web, now)
         self._good: _Outcomes = {}
         self._bad: _Outcomes = {}
+
+    def known(self, credential: Credential) -> Subject | None:
+        """Return the client whose token the server has called valid a moment ago."""
+        outcome = self._good.get(sha256(credential.token.encode()).digest())
+        if outcome is None or credential.name is not None or self._now().timestamp() >= outcome[0]:
+            return None
+        return cast("Subject", outcome[1])
 
     async def subject(self, request: object, credential: Credential) -> Subject | None:
         """Return the client whose token this is; `None` if the server does not say that it is valid.
@@ -148,6 +155,19 @@ class IntrospectedTokens:
 
     async def _discovered(self) -> str:
         return await discover(self._web, self._name, "introspection_endpoint")
+
+
+class KnownTokens:
+    """The tokens that need not be asked about again, nor looked for anywhere else."""
+
+    def __init__(self, introspected: Iterable[IntrospectedTokens]) -> None:
+        """Know what was asked before."""
+        self._introspected = tuple(introspected)
+
+    async def subject(self, request: object, credential: Credential) -> Subject | None:
+        """Return the client whose token this is; `None` if it is not known."""
+        known = (tokens.known(credential) for tokens in self._introspected)
+        return next((subject for subject in known if subject is not None), None)
 
 
 def introspected_tokens(

@@ -87,6 +87,8 @@ async def test_an_active_token_opens_scim_and_nothing_else(asking: Asking, issue
         assert_scim(await scim_of(homeserver, token, prefix).get("/Users"), 200)
     ann = await scim_of(homeserver, token).create("ann")
     assert await scim_of(homeserver, token).read(ann["id"]) == ann
+    # Synapse is shown it once as well, and warns.
+    assert logged(homeserver).count("Invalid access token") == 1
 
     stranger = Synapse(homeserver.url, token, "")
     for path in ("/_matrix/client/v3/account/whoami", "/_synapse/admin/v2/users"):
