@@ -214,17 +214,20 @@ class MasUsers:
             ),
         }
         with _refusals(means):
-            await self.api.tell(f"users/{mas_id}/set-password", {"password": password, "skip_password_check": False})
+            await self._tell_password(mas_id, password, is_checked=True)
 
     async def _remove_password(self, mas_id: str) -> None:
         """Set a password that nobody knows."""
-        body = {"password": secrets.token_urlsafe(32), "skip_password_check": True}
         try:
-            await self.api.tell(f"users/{mas_id}/set-password", body)
+            await self._tell_password(mas_id, secrets.token_urlsafe(32), is_checked=False)
         except MasRefusal as refusal:
             # Where there are no passwords, there is none to remove.
             if refusal.status != HTTPStatus.FORBIDDEN:
                 raise
+
+    async def _tell_password(self, mas_id: str, password: str, *, is_checked: bool) -> None:
+        body = {"password": password, "skip_password_check": not is_checked}
+        await self.api.tell(f"users/{mas_id}/set-password", body)
 
     async def _add_email(self, mas_id: str, threepid: Threepid) -> None:
         means: dict[int, AccountError] = {
