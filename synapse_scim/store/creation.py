@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from enum import Enum
 from functools import partial
 from itertools import chain, islice
@@ -33,6 +33,7 @@ from synapse_scim.store.accounts import AccountReader, placeholders
 from synapse_scim.store.historical import HistoricalUserIds
 from synapse_scim.store.leavers import Leavers
 from synapse_scim.store.photos import Photos
+from synapse_scim.store.sql import Sql, union_all
 from synapse_scim.store.writes import Writer
 
 _NUMBERS_TRIED = 200
@@ -201,9 +202,11 @@ class Creation:
             AccountError: The homeserver refuses, or `look` finds something in the way; nothing is left behind.
         """
 
-        def ensure_free(txn: Transaction) -> None:
-            if look is not None and (found := look(txn)) != Found():
+        def ensure_free(txn: Transaction) -> bool:
+            is_untouched = self._is_untouched(txn, user_id, wanted, domain)
+            if not is_untouched and look is not None and (found := look(txn)) != Found():
                 raise _InTheWay(found)
+            return is_untouched
 
         user_id = self._user_id(localpart)
         async with self.database.lock(user_id):
@@ -224,6 +227,19 @@ class Creation:
         """
         async with self.database.lock(user_id):
             return await self.writer.recover(user_id)
+
+    def _is_untouched(self, txn: Transaction, user_id: str, wanted: WantedUser, domain: str) -> bool:
+        """Tell by one statement whether there is nothing at all of what `_find` looks for, as with most creations."""
+        phone_numbers = {threepid.address for threepid in self.planner.users.threepids.shareable(wanted.attributes)}
+        query = what_is_there(
+            user_id,
+            fold(wanted.user_name),
+            (wanted.external_id, domain),
+            self.leavers.hash_of(domain, wanted.external_id),
+            phone_numbers,
+        )
+        txn.execute(query.text, query.parameters)
+        return txn.fetchone() is None and not self.historical.like(user_id)
 
     def _find(self, txn: Transaction, wanted: WantedUser, domain: str, localpart: str) -> Found:
         txn.execute("SELECT user_id, state FROM synapse_scim_users WHERE user_name_key = ?", (fold(wanted.user_name),))
@@ -275,6 +291,36 @@ class Creation:
 
     def _user_id(self, localpart: str) -> str:
         return f"@{localpart}:{self.gateway.server_name}"
+
+
+def what_is_there(
+    user_id: str,
+    user_name_key: str,
+    external_id: tuple[str | None, str],
+    external_id_hash: str | None,
+    phone_numbers: Collection[str],
+) -> Sql:
+    """Return the query that finds something if anything may be in the way of a new user, or may be that person's.
+
+    Args:
+        user_id: The user ID.
+        user_name_key: The userName, folded.
+        external_id: The externalId, and its domain.
+        external_id_hash: By which the person is known, if deleted before.
+        phone_numbers: The addresses of the wanted threepids that may be shared.
+    """
+    parts = [
+        Sql("SELECT 1 FROM users WHERE name = ?", (user_id,)),
+        Sql("SELECT 1 FROM synapse_scim_users WHERE user_id = ?", (user_id,)),
+        Sql("SELECT 1 FROM synapse_scim_users WHERE user_name_key = ?", (user_name_key,)),
+        Sql("SELECT 1 FROM synapse_scim_users WHERE external_id = ? AND domain = ?", external_id),
+        Sql("SELECT 1 FROM synapse_scim_departures WHERE external_id_hash = ?", (external_id_hash,)),
+    ]
+    if phone_numbers:
+        marks = placeholders(phone_numbers)
+        condition = f"medium = 'msisdn' AND address IN ({marks})"
+        parts.append(Sql(f"SELECT 1 FROM user_threepids WHERE {condition}", tuple(phone_numbers)))
+    return union_all(parts)
 
 
 def identifiers_of_others(txn: Transaction, user_id: str, threepids: Iterable[Threepid]) -> frozenset[Threepid]:

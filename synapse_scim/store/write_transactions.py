@@ -48,21 +48,20 @@ class WriteTransactions:
         user_id: str,
         plan: Plan,
         entry: journal.Entry,
-        ensure_free: Callable[[Transaction], None] | None,
+        ensure_free: Callable[[Transaction], bool] | None,
     ) -> journal.Entry | None:
         """Reserve what an account shall have, and record it. Returns `None` if an earlier write was left behind."""
-        if ensure_free is not None:
-            ensure_free(txn)
-        txn.execute("SELECT state, displayname FROM synapse_scim_users WHERE user_id = ?", (user_id,))
-        if row := txn.fetchone():
-            # Whatever was left behind has a record.
-            if journal.read(txn, user_id) is not None:
-                return None
-            state, birthmark = row
-            if state != "given_up":
-                raise UserIdTaken(f"{user_id} was taken a moment ago")
-            self.records.restore(txn, user_id, None, buried=False)
-            entry = attrs.evolve(entry, former_birthmark=birthmark)
+        if ensure_free is None or not ensure_free(txn):
+            txn.execute("SELECT state, displayname FROM synapse_scim_users WHERE user_id = ?", (user_id,))
+            if row := txn.fetchone():
+                # Whatever was left behind has a record.
+                if journal.read(txn, user_id) is not None:
+                    return None
+                state, birthmark = row
+                if state != "given_up":
+                    raise UserIdTaken(f"{user_id} was taken a moment ago")
+                self.records.restore(txn, user_id, None, buried=False)
+                entry = attrs.evolve(entry, former_birthmark=birthmark)
         self.records.insert(txn, user_id, "pending", plan.record, are_free=ensure_free is not None)
         self._apply(txn, user_id, plan.database_changes)
         journal.write(txn, user_id, entry, ts_ms(plan.record.modified))

@@ -72,7 +72,7 @@ class Writer(WriteTransactions):
         plan: Plan,
         password: SetPassword | None,
         event: Event,
-        ensure_free: Callable[[Transaction], None] | None = None,
+        ensure_free: Callable[[Transaction], bool] | None = None,
     ) -> Account | None:
         """Register an account with everything that is planned for it, and record that. The caller holds its lock.
 
@@ -81,8 +81,8 @@ class Writer(WriteTransactions):
             plan: The write.
             password: Its password, if it shall have one.
             event: What the audit keeps of it.
-            ensure_free: Raises an `AccountError` in the transaction that reserves the names, if they are not free;
-                `None` if somebody has looked before.
+            ensure_free: Raises an `AccountError` in the transaction that reserves the names, if they are not free,
+                and tells whether nothing of the account is there at all; `None` if somebody has looked before.
 
         Returns:
             The account, if it is done with already; else it is to be read.
