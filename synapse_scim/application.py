@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from functools import lru_cache
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from synapse_scim.config import DEFAULT_DOMAIN, Config, ConfigurationError
+from synapse_scim.config import DEFAULT_DOMAIN, Config, ConfigurationError, read_secret
 from synapse_scim.credentials.clients import ClientTokens
 from synapse_scim.credentials.introspection import KnownTokens, introspected_tokens
 from synapse_scim.credentials.jwt import trusted_issuers
@@ -295,13 +294,7 @@ def _cursor_secret(config: Config, macaroon_secret: bytes) -> bytes:
     """Return what cursors are sealed with: the same in all processes and after a restart, and good for nothing else."""
     if config.cursor_secret_path is None:
         return _derived(macaroon_secret, b"synapse-scim cursors")
-    try:
-        secret = Path(config.cursor_secret_path).read_bytes().strip()
-    except OSError as error:
-        raise ConfigurationError(("cursor_secret_path",), f"cannot be read: {error.strerror}") from None
-    if not secret:
-        raise ConfigurationError(("cursor_secret_path",), "names an empty file")
-    return secret
+    return read_secret(config.cursor_secret_path, "cursor_secret_path")
 
 
 def _derived(secret: bytes, purpose: bytes) -> bytes:

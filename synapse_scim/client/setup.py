@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import attrs
 
 from synapse_scim.client.configuration import described, query
 from synapse_scim.client.findings import Finding, bad, good
-from synapse_scim.config import ConfigurationError
+from synapse_scim.config import Config, ConfigurationError, read_secret
 from synapse_scim.credentials.clients import ClientTokens
+from synapse_scim.credentials.introspection import read_secrets
+from synapse_scim.credentials.jwt import read_keys
 from synapse_scim.database import Transaction
 from synapse_scim.homeserver.description import Description, Unusable
+from synapse_scim.homeserver.mas_api import client_secret
 from synapse_scim.store.processes import Process, alive, disagreements
 from synapse_scim.store.schema import VERSION
 
@@ -42,7 +46,7 @@ def look_at(config_paths: Sequence[str]) -> Setup:
     return Setup(
         findings=(
             _module(description),
-            *_clients(description),
+            *(_files(description.module) if description.module else ()),
             _listeners(description),
             *_database(config_paths),
         ),
@@ -81,17 +85,26 @@ def _module(description: Description) -> Finding:
     return good("configuration", f"Synapse reads it, and loads the module, for {description.server_name}")
 
 
-def _clients(description: Description) -> Iterator[Finding]:
-    """Say whether the files with the clients' tokens can be used, if there are any."""
-    if description.module is None or not description.module.clients:
-        return
-    try:
-        ClientTokens(description.module.clients, lambda: datetime.now(UTC))
-    except ConfigurationError as error:
-        yield bad("clients", f"'{'.'.join(error.path)}' {error}", "Correct it: Synapse does not start with it either")
-        return
-    names = ", ".join(client.name for client in description.module.clients)
-    yield good("clients", f"the tokens can be read of {names}")
+def _files(config: Config) -> Iterator[Finding]:
+    """Say whether the files with tokens, keys and secrets can be used, as far as settings name any."""
+    readers: dict[str, Callable[[], object]] = {}
+    if config.clients:
+        readers["clients"] = partial(ClientTokens, config.clients, lambda: datetime.now(UTC))
+    if config.jwt:
+        readers["jwt"] = partial(read_keys, config.jwt)
+    if config.introspection:
+        readers["introspection"] = partial(read_secrets, config.introspection)
+    if config.mas:
+        readers["mas"] = partial(client_secret, config.mas)
+    if config.cursor_secret_path:
+        readers["cursor_secret_path"] = partial(read_secret, config.cursor_secret_path, "cursor_secret_path")
+    for setting, read in readers.items():
+        try:
+            read()
+        except ConfigurationError as error:
+            yield bad(setting, f"'{'.'.join(error.path)}' {error}", "Correct it: Synapse does not start with it either")
+        else:
+            yield good(setting, "whatever files it names can be read, and hold what they should")
 
 
 def _listeners(description: Description) -> Finding:

@@ -10,7 +10,8 @@ from typing import Any, cast
 
 import click
 
-from synapse_scim.client.trouble import Trouble
+from synapse_scim import __version__
+from synapse_scim.client.trouble import INTERRUPTED, Trouble
 from synapse_scim.commands.audit import audit
 from synapse_scim.commands.check import check
 from synapse_scim.commands.export import export
@@ -19,8 +20,6 @@ from synapse_scim.commands.schema import schema
 from synapse_scim.commands.token import token
 from synapse_scim.commands.trace import trace
 from synapse_scim.commands.transfer import drift, import_, plan
-
-_INTERRUPTED = 130
 
 
 class _Commands(click.Group):
@@ -37,7 +36,7 @@ class _Commands(click.Group):
                 sys.stdout.flush()
         except (KeyboardInterrupt, click.Abort):
             click.echo("Broken off.", err=True)
-            ctx.exit(_INTERRUPTED)
+            ctx.exit(INTERRUPTED)
         except OSError as error:
             if error.errno == errno.EPIPE:
                 # Whoever read it has seen enough; click ends the command without a word.
@@ -48,6 +47,7 @@ class _Commands(click.Group):
 
 
 @click.group(cls=_Commands)
+@click.version_option(__version__)
 def main() -> None:
     """Care for SCIM on a Synapse homeserver."""
 

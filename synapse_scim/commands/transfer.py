@@ -21,12 +21,10 @@ from synapse_scim.client.imports import Import, Limits, stopping
 from synapse_scim.client.ledger import Ledger, Verdict
 from synapse_scim.client.plans import OffBoard, Planner, held_back, read_file, read_server
 from synapse_scim.client.server import Server
-from synapse_scim.client.trouble import Trouble
+from synapse_scim.client.trouble import INTERRUPTED, Trouble
 from synapse_scim.commands.options import connect, file_options, server_options
 
 _SHOWN = 20
-_INTERRUPTED = 130
-
 _STOPS = "The request that is under way is finished. Ctrl-C again ends at once."
 
 _DIFFER = tuple(verdict for verdict in Verdict if verdict is not Verdict.unchanged)
@@ -127,7 +125,7 @@ def import_(
         finally:
             _show_done(screen, ledger, importing)
         failed = refused or importing.refused or importing.held_back
-        sys.exit(_INTERRUPTED if importing.stopped else 1 if failed else 0)
+        sys.exit(INTERRUPTED if importing.stopped else 1 if failed else 0)
 
 
 @click.command()

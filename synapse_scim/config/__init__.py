@@ -1,5 +1,6 @@
 """The module's configuration: names, defaults and rules."""
 
+from synapse_scim.config.files import FileRefused, read_file, read_secret, secret_of
 from synapse_scim.config.parsing import TEMPLATES, may_call, parse
 from synapse_scim.config.schema import SCHEMA, ConfigurationError
 from synapse_scim.config.settings import (
@@ -41,6 +42,7 @@ __all__ = [
     "Config",
     "ConfigurationError",
     "Deleted",
+    "FileRefused",
     "Guard",
     "Inactive",
     "Introspector",
@@ -60,4 +62,7 @@ __all__ = [
     "is_secure_url",
     "may_call",
     "parse",
+    "read_file",
+    "read_secret",
+    "secret_of",
 ]

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import logging
-import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from synapse_scim.accounts import Unavailable
+from synapse_scim.config import FileRefused, read_file
 
 T = TypeVar("T")
 
-MAX_SIZE = 256 * 1024
-"""The largest file, in bytes."""
-
 logger = logging.getLogger(__name__)
-
-
-class FileRefused(Exception):
-    """A file cannot be used; the message shows nothing of what is in it."""
 
 
 class Watched(Generic[T]):
@@ -67,26 +60,4 @@ class Watched(Generic[T]):
         return status.st_ino, status.st_size, status.st_mtime_ns, status.st_mode
 
     def _read(self) -> T:
-        try:
-            # Whoever opens a pipe waits for its other end.
-            if not stat.S_ISREG(self._path.stat().st_mode):
-                raise FileRefused("is no regular file")
-            with self._path.open("rb") as file:
-                content = file.read(MAX_SIZE + 1)
-        except OSError as error:
-            raise FileRefused(f"cannot be read: {error.strerror}") from None
-        if len(content) > MAX_SIZE:
-            raise FileRefused("is too large")
-        return self._parse(content)
-
-
-def secret(content: bytes) -> bytes:
-    """Return the secret that a file holds: all of it but blanks and line ends around it.
-
-    Raises:
-        FileRefused: There is none.
-    """
-    stripped = content.strip()
-    if not stripped:
-        raise FileRefused("is empty")
-    return stripped
+        return self._parse(read_file(self._path))

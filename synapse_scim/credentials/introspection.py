@@ -11,9 +11,9 @@ from typing import Any, Literal, cast
 from urllib.parse import quote_plus
 
 from synapse_scim.accounts import Unavailable
-from synapse_scim.config import ConfigurationError, Introspector, Scope
+from synapse_scim.config import ConfigurationError, FileRefused, Introspector, Scope, secret_of
 from synapse_scim.credentials.discovery import discover
-from synapse_scim.credentials.files import FileRefused, Watched, secret
+from synapse_scim.credentials.files import Watched
 from synapse_scim.credentials.jwt import caller_name
 from synapse_scim.credentials.remembered import Remembered
 from synapse_scim.credentials.tokens import ensure_timely, names, scopes
@@ -38,22 +38,22 @@ logger = logging.getLogger(__name__)
 class IntrospectedTokens:
     """Asks an authorization server whose tokens are, and remembers what it answers."""
 
-    def __init__(self, introspector: Introspector, web: WebClient, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, introspector: Introspector, secret: Watched[bytes], web: WebClient, now: Callable[[], datetime]
+    ) -> None:
         """Ask nothing yet.
 
         Args:
             introspector: The server, and what is made of its answers.
+            secret: The secret of who asks.
             web: Asks it.
             now: Returns the time.
-
-        Raises:
-            FileRefused: The file with the secret cannot be used.
         """
         self._introspector = introspector
         self._name = introspector.issuer or introspector.endpoint or ""
         self._web = web
         self._now = now
-        self._secret = Watched(introspector.client_secret_path, secret)
+        self._secret = secret
         self._endpoint = Remembered(f"The metadata of {self._name}", self._discovered, web, now)
         self._good: _Outcomes = {}
         self._bad: _Outcomes = {}
@@ -178,11 +178,20 @@ def introspected_tokens(
     Raises:
         ConfigurationError: A file cannot be used.
     """
-    made: list[IntrospectedTokens] = []
+    return tuple(IntrospectedTokens(one, secret, web, now) for one, secret in read_secrets(introspectors))
+
+
+def read_secrets(introspectors: Iterable[Introspector]) -> list[tuple[Introspector, Watched[bytes]]]:
+    """Return introspectors, each with the secret of who asks.
+
+    Raises:
+        ConfigurationError: A file cannot be used.
+    """
+    read: list[tuple[Introspector, Watched[bytes]]] = []
     for number, introspector in enumerate(introspectors):
         try:
-            made.append(IntrospectedTokens(introspector, web, now))
+            read.append((introspector, Watched(introspector.client_secret_path, secret_of)))
         except FileRefused as error:
             path = ("introspection", f"<item {number}>", "client_secret_path")
             raise ConfigurationError(path, f"names a file that {error}") from None
-    return tuple(made)
+    return read

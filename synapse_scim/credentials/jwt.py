@@ -10,9 +10,8 @@ from joserfc import jws
 from joserfc.errors import JoseError
 from joserfc.jwk import Key
 
-from synapse_scim.config import KEY_TYPES, SYMMETRIC, ConfigurationError, Issuer
-from synapse_scim.credentials.files import FileRefused
-from synapse_scim.credentials.keys import KeySource, key_source, suits
+from synapse_scim.config import KEY_TYPES, SYMMETRIC, ConfigurationError, FileRefused, Issuer
+from synapse_scim.credentials.keys import KeySource, PublishedKeys, keys_in_file, suits
 from synapse_scim.credentials.tokens import ensure_acceptable, ensure_acceptable_header, read_token, scopes
 from synapse_scim.subject import Credential, Forbidden, Subject, Unauthenticated
 from synapse_scim.web import WebClient
@@ -73,14 +72,24 @@ def trusted_issuers(issuers: Iterable[Issuer], web: WebClient, now: Callable[[],
     Raises:
         ConfigurationError: A file cannot be used.
     """
-    sources: list[tuple[Issuer, KeySource]] = []
+    sources = [(issuer, keys or PublishedKeys(issuer, web, now)) for issuer, keys in read_keys(issuers)]
+    return TrustedIssuers(issuers=sources, now=now)
+
+
+def read_keys(issuers: Iterable[Issuer]) -> list[tuple[Issuer, KeySource | None]]:
+    """Return issuers with the keys that come from files; `None` where an issuer publishes them.
+
+    Raises:
+        ConfigurationError: A file cannot be used.
+    """
+    read: list[tuple[Issuer, KeySource | None]] = []
     for number, issuer in enumerate(issuers):
         try:
-            sources.append((issuer, key_source(issuer, web, now)))
+            read.append((issuer, keys_in_file(issuer)))
         except FileRefused as error:
             key = "jwks_path" if issuer.jwks_path is not None else "secret_path"
             raise ConfigurationError(("jwt", f"<item {number}>", key), f"names a file that {error}") from None
-    return TrustedIssuers(issuers=sources, now=now)
+    return read
 
 
 async def _key(source: KeySource, key_id: object, algorithm: str) -> Key:

@@ -10,9 +10,9 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, Key, OctKey, OKPKey, RSAKey
 from joserfc.util import urlsafe_b64decode
 
-from synapse_scim.config import KEY_TYPES, Issuer
+from synapse_scim.config import KEY_TYPES, FileRefused, Issuer, secret_of
 from synapse_scim.credentials.discovery import discover
-from synapse_scim.credentials.files import FileRefused, Watched, secret
+from synapse_scim.credentials.files import Watched
 from synapse_scim.credentials.remembered import Remembered
 from synapse_scim.web import WebClient, WebUnavailable, json_object
 
@@ -92,17 +92,17 @@ class PublishedKeys:
             raise WebUnavailable(str(error)) from None
 
 
-def key_source(issuer: Issuer, web: WebClient, now: Callable[[], datetime]) -> KeySource:
-    """Return where the keys of an issuer come from.
+def keys_in_file(issuer: Issuer) -> KeysInFile | None:
+    """Return the keys of an issuer that come from a file; `None` if it publishes them.
 
     Raises:
-        FileRefused: They come from a file, which cannot be used.
+        FileRefused: The file cannot be used.
     """
     if issuer.secret_path is not None:
         return KeysInFile(issuer.secret_path, lambda content: shared_secret(content, issuer.algorithms))
     if issuer.jwks_path is not None:
-        return KeysInFile(issuer.jwks_path, lambda content: _keys_in_file(content, issuer.algorithms))
-    return PublishedKeys(issuer, web, now)
+        return KeysInFile(issuer.jwks_path, lambda content: _key_set(content, issuer.algorithms))
+    return None
 
 
 def suits(key: Key, algorithm: str) -> bool:
@@ -142,7 +142,7 @@ def shared_secret(content: bytes, algorithms: Collection[str]) -> Sequence[Key]:
     Raises:
         FileRefused: It is too short for an algorithm (RFC 7518 §3.2), or no secret at all.
     """
-    shared = secret(content)
+    shared = secret_of(content)
     if shared.startswith((b"-----BEGIN", b"ssh-", b"ecdsa-")):
         raise FileRefused("holds a key or a certificate, not a secret")
     needed = max(int(algorithm.removeprefix("HS")) // 8 for algorithm in algorithms)
@@ -151,7 +151,7 @@ def shared_secret(content: bytes, algorithms: Collection[str]) -> Sequence[Key]:
     return (OctKey.import_key(shared),)
 
 
-def _keys_in_file(content: bytes, algorithms: Collection[str]) -> Sequence[Key]:
+def _key_set(content: bytes, algorithms: Collection[str]) -> Sequence[Key]:
     try:
         return published_keys(content, algorithms)
     except ValueError as error:

@@ -9,14 +9,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from http import HTTPStatus
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, quote_plus, urlencode
 
 import attrs
 
 from synapse_scim.accounts import Unavailable
-from synapse_scim.config import ConfigurationError, Mas
+from synapse_scim.config import ConfigurationError, Mas, read_secret
 from synapse_scim.homeserver.settings import mas_endpoint
 from synapse_scim.homeserver.web import HomeserverWebClient
 from synapse_scim.web import WebUnavailable, json_object
@@ -76,7 +75,7 @@ class MasApi:
         self._root = f"{(settings.endpoint or mas_endpoint(hs)).rstrip('/')}/api/admin/v1/"
         self._token_url = f"{mas_endpoint(hs)}/oauth2/token"
         # RFC 6749 §2.3.1: both are encoded before they become user name and password.
-        credentials = f"{quote_plus(settings.client_id)}:{quote_plus(_secret(settings.client_secret_path))}"
+        credentials = f"{quote_plus(settings.client_id)}:{quote_plus(client_secret(settings))}"
         self._basic = f"Basic {b64encode(credentials.encode()).decode()}"
         self._token: _Token | None = None
 
@@ -240,12 +239,14 @@ def _unavailable(why: str) -> Unavailable:
     return Unavailable(f"Matrix Authentication Service cannot be used at the moment: {why}", _RETRY_AFTER_S)
 
 
-def _secret(path: str) -> str:
+def client_secret(settings: Mas) -> str:
+    """Return the secret of the client as which the module calls.
+
+    Raises:
+        ConfigurationError: It cannot be read.
+    """
+    setting = ("mas", "client_secret_path")
     try:
-        secret = Path(path).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeError) as error:
-        problem = error.strerror if isinstance(error, OSError) else "it is no text"
-        raise ConfigurationError(("mas", "client_secret_path"), f"cannot be read: {problem}") from None
-    if not secret:
-        raise ConfigurationError(("mas", "client_secret_path"), "names an empty file")
-    return secret
+        return read_secret(settings.client_secret_path, *setting).decode()
+    except UnicodeError:
+        raise ConfigurationError(setting, "names a file that holds no text") from None

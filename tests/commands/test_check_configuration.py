@@ -112,16 +112,64 @@ async def test_what_a_client_is_good_for_is_told(
     assert findings["X-Forwarded-For"]["outcome"] == "open"
 
 
-async def test_token_files_of_clients_are_read(deployment: Deployment, tmp_path: Path) -> None:
-    """A file that is not there stops Synapse at its next start."""
-    settings = {"name": "entra", "token_paths": [str(tmp_path / "missing")]}
+@pytest.mark.parametrize(
+    ("setting", "key"),
+    [
+        ("clients", "clients.<item 0>.token_paths.<item 0>"),
+        ("jwt", "jwt.<item 0>.secret_path"),
+        ("introspection", "introspection.<item 0>.client_secret_path"),
+        ("cursor_secret_path", "cursor_secret_path"),
+    ],
+)
+async def test_files_that_settings_name_are_read(
+    setting: str, key: str, deployment: Deployment, tmp_path: Path
+) -> None:
+    """One that is not there, or holds something else, stops Synapse at its next start."""
+    secret = tmp_path / "secret"
+    settings: dict[str, Any] = {
+        "clients": [{"name": "entra", "token_paths": [str(secret)]}],
+        "jwt": [
+            {
+                "issuer": "https://issuer.example",
+                "audience": "scim",
+                "algorithms": ["HS256"],
+                "secret_path": str(secret),
+                "allowed_clients": ["entra"],
+            }
+        ],
+        "introspection": [
+            {
+                "issuer": "https://issuer.example",
+                "client_id": "synapse",
+                "client_secret_path": str(secret),
+                "allowed_clients": ["entra"],
+            }
+        ],
+        "cursor_secret_path": str(secret),
+    }
     configuration = yaml.safe_load(deployment.homeserver.write_configuration().read_text())
     path = tmp_path / "homeserver.yaml"
-    path.write_text(yaml.safe_dump({**configuration, "modules": [scim_module({"clients": [settings]})]}))
+    path.write_text(yaml.safe_dump({**configuration, "modules": [scim_module({setting: settings[setting]})]}))
 
-    assert "token_paths" in bad(await deployment.check("--config", path))["clients"]
-    result = await invoke(["check", "--json", "--config", str(path)])
-    assert "token_paths" in {finding["about"]: finding["said"] for finding in json.loads(result.stdout)}["clients"]
+    assert f"'{key}'" in bad(await deployment.check("--config", path))[setting]
+
+    secret.write_text("a-secret-that-is-long-enough-for-everything")
+    assert (await deployment.check("--config", path))[setting]["outcome"] == "good"
+
+
+async def test_the_secret_for_matrix_authentication_service_is_read(tmp_path: Path, deployment: Deployment) -> None:
+    """It is the client's as which the module calls."""
+    secret = tmp_path / "mas.secret"
+    mas = {"client_id": "01ADM1NC11ENT0000000000000", "client_secret_path": str(secret)}
+    configuration = yaml.safe_load(deployment.homeserver.write_configuration().read_text())
+    path = tmp_path / "homeserver.yaml"
+    path.write_text(yaml.safe_dump({**configuration, "modules": [scim_module({"mas": mas})]}))
+
+    assert "'mas.client_secret_path'" in bad(await deployment.check("--config", path))["mas"]
+    secret.write_bytes(b"\xff")
+    assert "holds no text" in bad(await deployment.check("--config", path))["mas"]
+    secret.write_text("of the client")
+    assert (await deployment.check("--config", path))["mas"]["outcome"] == "good"
 
 
 @pytest.mark.parametrize(

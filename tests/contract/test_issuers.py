@@ -14,7 +14,7 @@ from twisted.web.http import Request
 from synapse_scim.accounts import Unavailable
 from synapse_scim.config import Introspector, parse
 from synapse_scim.credentials import introspection
-from synapse_scim.credentials.introspection import IntrospectedTokens
+from synapse_scim.credentials.introspection import introspected_tokens
 from synapse_scim.credentials.jwt import trusted_issuers
 from synapse_scim.homeserver.settings import parse_duration_ms, parse_size
 from synapse_scim.homeserver.web import HomeserverWebClient
@@ -103,7 +103,7 @@ def bearer(homeserver: LocalHomeserver, issuer: TokenIssuer, tmp_path: Path) -> 
         client_secret_path=str(secret),
         allowed_clients=frozenset({INTROSPECTION_ID}),
     )
-    authority = IntrospectedTokens(introspector, HomeserverWebClient(homeserver.hs), clock)
+    (authority,) = introspected_tokens([introspector], HomeserverWebClient(homeserver.hs), clock)
     return Caller(homeserver, issuer, authority.subject, clock)
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import resource
 import runpy
+import subprocess
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from importlib import metadata
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -15,9 +18,11 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+import synapse_scim
 from synapse_scim.client.ledger import Ledger, Step, Verdict
 from synapse_scim.client.trouble import Trouble
 from synapse_scim.commands import main
+from synapse_scim.module import ScimModule
 from tests.support.configuration import scim_module
 
 
@@ -30,6 +35,41 @@ def test_the_package_is_a_program(monkeypatch: pytest.MonkeyPatch, capsys: pytes
 
     assert ended.value.code == 0
     assert capsys.readouterr().out.startswith("Usage: synapse-scim [OPTIONS] COMMAND")
+
+
+def test_the_version_is_told() -> None:
+    """It is that of the package which is installed."""
+    result = CliRunner().invoke(main, ["--version"], prog_name="synapse-scim")
+
+    assert result.output == f"synapse-scim, version {metadata.version('synapse-scim')}\n"
+
+
+INTERRUPTED_AT_ONCE = """
+import os, signal, sys
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "synapse_scim.commands":
+            os.kill(os.getpid(), signal.SIGINT)
+
+from synapse_scim.__main__ import run
+sys.meta_path.insert(0, Finder())
+run()
+"""
+
+
+def test_ctrl_c_ends_a_command_that_has_not_begun() -> None:
+    """What the command line needs takes seconds to import; whoever breaks that off sees no traceback."""
+    ended = subprocess.run([sys.executable, "-c", INTERRUPTED_AT_ONCE], capture_output=True, text=True, check=False)
+
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "Broken off.\n")
+
+
+def test_the_package_offers_the_module_alone() -> None:
+    """It is imported when it is asked for."""
+    assert synapse_scim.ScimModule is ScimModule
+    with pytest.raises(AttributeError, match="has no attribute 'Scim'"):
+        getattr(synapse_scim, "Scim")  # noqa: B009 - what it is not is not known to the type checker
 
 
 def configuration(folder: Path, **settings: Any) -> dict[str, Any]:

@@ -125,12 +125,15 @@ async def test_a_trace_has_an_end(homeserver: LocalHomeserver, duration: str) ->
     assert "must be a duration of at least a minute and at most a day" in said.output
 
 
-async def test_a_client_that_nobody_can_be_is_refused(homeserver: LocalHomeserver) -> None:
-    """A typo is said at once: nobody waits for requests that cannot come."""
-    said = await run(homeserver, "start", "otka")
+@pytest.mark.parametrize("name", ["otka", "@ann:example.org", "@nobody:example.org"])
+async def test_a_client_that_nobody_can_be_is_refused(homeserver: LocalHomeserver, name: str) -> None:
+    """A typo is said at once, or a user ID that is no server administrator's: nobody waits for what cannot come."""
+    await homeserver.register("ann")
+
+    said = await run(homeserver, "start", name)
 
     assert said.exit_code == 1
-    assert said.output.startswith("Error: otka can be nobody here: name one of 'clients'")
+    assert said.output.startswith(f"Error: {name} can be nobody here: name one of 'clients'")
 
 
 @pytest.mark.parametrize("command", [("start", "okta"), ("stop",)])

@@ -250,24 +250,6 @@ async def test_a_secret_for_cursors_can_be_given(start_homeserver: StartHomeserv
     assert_error(await admin.scim.get("/Users", params=query), 400, "invalidCursor")
 
 
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [(None, "'cursor_secret_path' cannot be read: No such file or directory"), (" \n", "names an empty file")],
-)
-async def test_a_secret_for_cursors_must_be_there(
-    start_homeserver: StartHomeserver, tmp_path: Path, content: str | None, reason: str
-) -> None:
-    """A file that is missing or empty keeps the homeserver from starting, and the message says why."""
-    path = tmp_path / "cursor.key"
-    if content is not None:
-        path.write_text(content)
-
-    with pytest.raises(ConfigError, match=reason) as refused:
-        await start_homeserver(module=scim_module({"cursor_secret_path": str(path)}))
-
-    assert refused.value.path == ("cursor_secret_path",)
-
-
 async def test_delegated_authentication_is_refused(start_homeserver: StartHomeserver) -> None:
     """Where accounts live in Matrix Authentication Service, SCIM would make some that nobody can use: no start."""
     with pytest.raises(ConfigError, match="'mas' must be given: this homeserver delegates authentication"):
