@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
-from twisted.internet.threads import deferToThread
 
 from synapse_scim.application import build
 from synapse_scim.audit import Caller
-from synapse_scim.commands import main
 from synapse_scim.module import ScimModule
 from synapse_scim.store import audit
-from synapse_scim.store.audit import Wanted
-from tests.support.configuration import http_listener, scim_module
-from tests.support.homeserver import StartHomeserver
+from tests.web.audit import ADMIN, JSON, TITLE, events, execute, lines, run, told
 from tests.web.clients import (
     ENTERPRISE,
     PATCH,
@@ -28,43 +22,10 @@ from tests.web.clients import (
     new_user,
     url_of,
 )
-from tests.web.life import ANN, OFF, ON, OWN_EMAIL, PERSON, Life
-from tests.web.test_plans import plan_of, statements
+from tests.web.life import ANN, OFF, ON, OWN_EMAIL, PERSON
 from tests.web.tokens import client, scim_of, token_of
 
 pytestmark = pytest.mark.usefixtures("engine")
-
-ADMIN = "@admin:example.org"
-JSON = {"Content-Type": "application/scim+json"}
-TITLE = {"op": "replace", "path": "title", "value": "Dr"}
-
-
-async def events(admin: Admin, **params: Any) -> list[dict[str, Any]]:
-    """Return what the audit tells a server admin, the latest first."""
-    resources: list[dict[str, Any]] = assert_scim(await admin.scim.get("/AuditEvents", params=params), 200)["Resources"]
-    return resources
-
-
-async def told(admin: Admin, *names: str, **params: Any) -> list[tuple[Any, ...]]:
-    """Return some of what the audit tells, the earliest first."""
-    return [tuple(event.get(name) for name in names) for event in reversed(await events(admin, **params))]
-
-
-async def execute(admin: Admin, sql: str, *parameters: Any) -> None:
-    """Run a statement."""
-    pool = admin.homeserver.hs.get_datastores().main.db_pool
-    await pool.runInteraction("test", lambda txn: txn.execute(sql, parameters))
-
-
-def lines(admin: Admin) -> list[dict[str, Any]]:
-    """Return what the log of the audit says."""
-    return [json.loads(r.getMessage()) for r in admin.homeserver.log_records if r.name == "synapse_scim.audit"]
-
-
-@pytest.fixture
-def life(admin: Admin) -> Life:
-    """Ann's life, on each engine."""
-    return Life(admin)
 
 
 @pytest.mark.usefixtures("owner")
@@ -296,259 +257,6 @@ async def test_the_guard_leaves_events(admin: Admin) -> None:
         ("command line", "guard_allow 1", None, "done", None, None),
         (ADMIN, "patch", ANN, "done", None, None),
     ]
-
-
-async def run(admin: Admin, *arguments: str) -> Result:
-    """Run a command."""
-    path = admin.homeserver.write_configuration()
-    return await deferToThread(CliRunner().invoke, main, [*arguments, "--config", str(path)])
-
-
-@pytest.mark.usefixtures("owner")
-async def test_what_is_done_later_is_the_modules(life: Life) -> None:
-    """Whoever's time has come: deactivation and forgetting name the module, not a client."""
-    await life.join()
-    await life.scim.patched(ANN, OFF)
-    await life.pass_time(31)
-    await life.scim.create("bob")
-    assert (await life.scim.delete("@bob:example.org")).status == 204
-    await life.pass_time(366)
-
-    later = [row for row in await told(life.admin, "operation", "account", "credential", "client") if row[2] is None]
-    assert later == [
-        ("deactivate", ANN, None, "synapse-scim"),
-        ("forget", ANN, None, "synapse-scim"),
-        ("forget", "@bob:example.org", None, "synapse-scim"),
-    ]
-
-
-@pytest.mark.homeserver(module_config={"deleted": {"erase": True}})
-async def test_erasure_is_an_event(life: Life) -> None:
-    """What cannot be taken back is kept beside the deletion that led to it."""
-    await life.join()
-    assert (await life.scim.delete(ANN)).status == 204
-
-    assert (await told(life.admin, "operation", "client"))[1:] == [("delete", ADMIN), ("erase", "synapse-scim")]
-    assert OWN_EMAIL not in json.dumps(await events(life.admin))
-
-
-ERASED_LATER = {"deleted": {"erase": True, "deactivate_after": "7d"}}
-
-
-@pytest.mark.homeserver(module_config=ERASED_LATER)
-async def test_later_erasure_is_an_event(life: Life) -> None:
-    """It is kept when it happens."""
-    await life.join()
-    assert (await life.scim.delete(ANN)).status == 204
-    assert (await told(life.admin, "operation"))[1:] == [("delete",)]
-
-    await life.pass_time(8, ERASED_LATER)
-
-    assert (await told(life.admin, "operation"))[2:] == [("erase",)]
-
-
-@pytest.mark.usefixtures("owner")
-async def test_what_cannot_be_done_yet_is_an_event(life: Life) -> None:
-    """A deactivation that another module forbids is one that failed."""
-    await life.join()
-    await life.scim.patched(ANN, OFF)
-
-    async def forbid(*_: object) -> bool:
-        return False
-
-    rules = life.admin.homeserver.hs.get_module_api_callbacks().third_party_event_rules
-    rules._check_can_deactivate_user_callbacks.append(forbid)
-    await life.pass_time(31)
-
-    assert (await told(life.admin, "operation", "outcome", "client"))[2:] == [("deactivate", "failed", "synapse-scim")]
-
-
-@pytest.mark.usefixtures("owner")
-async def test_what_somebody_does_not_get_back_is_an_event(life: Life) -> None:
-    """Identifiers that others have by then, by the attribute; and pushers that depended on them."""
-    await life.join()
-    await life.admin.homeserver.hs.get_pusherpool().add_or_update_pusher(
-        user_id=ANN,
-        kind="email",
-        app_id="m.email",
-        app_display_name="Email",
-        device_display_name="mail",
-        pushkey=OWN_EMAIL,
-        lang=None,
-        data={},
-    )
-    await life.scim.patched(ANN, OFF)
-    await life.pass_time(31)
-    await life.scim.create("bob", emails=[{"value": "ann@corp.example"}, {"value": OWN_EMAIL}])
-    # While she is away nothing is given back.
-    await life.scim.patched(ANN, TITLE)
-    await life.scim.patched(ANN, ON)
-
-    kept = await told(life.admin, "client", "operation", "outcome", "attributes", account=ANN)
-    assert kept[-4:] == [
-        (ADMIN, "patch", "done", ["title"]),
-        (ADMIN, "patch", "done", ["active", "phoneNumbers"]),
-        ("synapse-scim", "give_back", "failed", ["emails"]),
-        ("synapse-scim", "give_back", "failed", ["pushers"]),
-    ]
-
-
-async def test_photos_are_events_when_they_come_or_not(admin: Admin) -> None:
-    """What is fetched later is the module's; a fetch that fails is kept too."""
-    await admin.scim.create("ann", photos=[{"value": "https://127.0.0.1:1/face"}])
-    maintenance = build(ScimModule.parse_config({}), admin.homeserver.hs).maintenance
-    await maintenance.start()
-    await execute(admin, "UPDATE synapse_scim_photos SET fetch_ts = 0, attempts = 11")
-    await maintenance.in_every_process()
-
-    kept = await told(admin, "client", "operation", "account", "outcome", "attributes")
-    assert kept[1] == ("synapse-scim", "fetch_photo", ANN, "failed", ["photos"])
-
-
-async def test_events_are_kept_for_a_time(admin: Admin) -> None:
-    """Those older than `audit.keep` go, however many they are; later ones stay."""
-    await admin.scim.create("ann")
-    await execute(
-        admin,
-        "INSERT INTO synapse_scim_audit (event_id, ts, first_ts, occurrences, client, operation, attributes, outcome)"
-        " WITH RECURSIVE numbers(number) AS (SELECT 1 UNION ALL SELECT number + 1 FROM numbers WHERE number < 2500)"
-        " SELECT CAST(number AS TEXT), number, number, 1, 'old', 'create', '', 'done' FROM numbers",
-    )
-    assert len(await events(admin, client="old", count=1000)) == 1000
-
-    await build(ScimModule.parse_config({"audit": {"keep": "1d"}}), admin.homeserver.hs).maintenance.start()
-
-    assert await told(admin, "operation", "account") == [("create", ANN)]
-    await execute(admin, "UPDATE synapse_scim_audit SET ts = ts - 2 * 86400000")
-    await build(ScimModule.parse_config({}), admin.homeserver.hs).maintenance.start()
-    assert await told(admin, "operation", "account") == [("create", ANN)]
-
-
-@pytest.mark.homeserver(module_config={"clients": [client("okta")]})
-async def test_events_are_found_by_client_account_and_time(admin: Admin) -> None:
-    """The parameters restrict together; a page leads to the next, and each event stands on one."""
-    okta = scim_of(admin.homeserver, token_of("okta"))
-    for name in ("ann", "bob"):
-        await okta.create(name)
-        await admin.scim.patched(f"@{name}:example.org", TITLE)
-    everything = await events(admin)
-    times = [event["time"] for event in everything]
-    assert times == sorted(times, reverse=True)
-
-    assert await told(admin, "client", "account", client="okta") == [("okta", ANN), ("okta", "@bob:example.org")]
-    assert await told(admin, "client", "account", client="okta", account=ANN) == [("okta", ANN)]
-    assert await told(admin, "operation", account=ANN) == [("create",), ("patch",)]
-    assert await events(admin, client="nobody") == []
-    assert await events(admin, since=times[1]) == [event for event in everything if event["time"] >= times[1]]
-    assert await events(admin, until=times[1]) == [event for event in everything if event["time"] < times[1]]
-    assert await events(admin, since="2000-01-01T00:00:00+02:00", until="2001-01-01T00:00:00Z") == []
-
-    walked: list[dict[str, Any]] = []
-    cursor = ""
-    for expected in (3, 1):
-        page = assert_scim(await admin.scim.get("/AuditEvents", params={"count": 3, "cursor": cursor}), 200)
-        assert page["itemsPerPage"] == len(page["Resources"]) == expected
-        walked += page["Resources"]
-        cursor = page.get("nextCursor", "")
-    assert (walked, cursor) == (everything, "")
-
-
-@pytest.mark.parametrize(
-    "wanted",
-    [
-        Wanted(),
-        Wanted(client="okta"),
-        Wanted(user_id=ANN, since=datetime(2026, 1, 1, tzinfo=UTC)),
-        Wanted(client="okta", after=(7, "a")),
-    ],
-)
-async def test_reading_follows_an_index(admin: Admin, engine: str, wanted: Wanted) -> None:
-    """However long the audit is: a page is found, not searched for."""
-    plan = await plan_of(admin.homeserver, engine, audit.query(wanted, 100))
-
-    assert "synapse_scim_audit_" in plan, plan
-    assert not {word for word in ("Seq Scan", "Sort", "TEMP B-TREE") if word in plan}, plan
-
-
-async def test_a_write_takes_no_transaction_more(admin: Admin) -> None:
-    """What succeeds is recorded in a transaction that there is anyway."""
-    with statements() as names:
-        await admin.scim.create("ann", **PERSON)
-        await admin.scim.patched(ANN, TITLE)
-        await admin.scim.patched(ANN, OFF)
-        assert (await admin.scim.delete(ANN)).status == 204
-
-    assert not [name for name in names if "audit" in name]
-    assert len(await events(admin)) == 4
-
-
-async def test_what_makes_no_sense_is_refused(admin: Admin) -> None:
-    """A parameter that is unknown or cannot be read is named, instead of being passed over."""
-    for name, value in (
-        ("acount", ANN),
-        ("filter", 'client eq "x"'),
-        ("since", "yesterday"),
-        ("since", "2026-01-01T00:00:00"),
-        ("until", ""),
-        ("count", "0"),
-        ("count", "-1"),
-        ("count", "many"),
-        ("count", "9" * 5000),
-    ):
-        assert_error(await admin.scim.get("/AuditEvents", params={name: value}), 400, "invalidValue", name)
-    for cursor in ("x", "1-2", f"{'9' * 40}-{'a' * 32}", f"1-{'a' * 32}'"):
-        answer = await admin.scim.get("/AuditEvents", params={"cursor": cursor})
-        assert_error(answer, 400, "invalidCursor", "cursor")
-    for method in ("POST", "PUT", "PATCH", "DELETE"):
-        refused = await admin.scim.request(method, "/AuditEvents", {})
-        assert_error(refused, 405)
-        assert refused.headers["allow"] == "GET"
-    assert_error(await admin.scim.get("/AuditEvents/1"), 404)
-
-
-@pytest.mark.homeserver(module_config={"clients": [client("okta")]})
-async def test_the_audit_is_for_server_administrators(admin: Admin) -> None:
-    """No client reads it, nobody who is unknown does, and discovery does not speak of it."""
-    okta = scim_of(admin.homeserver, token_of("okta"))
-    assert_error(await okta.get("/AuditEvents"), 403)
-    assert_error(await scim_of(admin.homeserver, "wrong").get("/AuditEvents"), 401)
-    for path in ("/ResourceTypes", "/Schemas", "/ServiceProviderConfig"):
-        assert b"Audit" not in (await admin.scim.get(path)).body
-    assert await events(admin) == []
-
-
-async def test_the_command_line_reads_it_too(admin: Admin) -> None:
-    """`synapse-scim audit` shows the same, each event as a line, for those who have no token at hand."""
-    await admin.scim.create("ann")
-    await admin.scim.create("bob")
-    bob, ann = await events(admin)
-
-    said = await run(admin, "audit")
-    assert [json.loads(line) for line in said.output.splitlines()] == [bob, ann]
-    for arguments, found in (
-        (("--account", ANN), [ann]),
-        (("--count", "1"), [bob]),
-        (("--client", "nobody"), []),
-        (("--until", "2001-01-01T00:00:00Z"), []),
-        (("--since", "2001-01-01T00:00:00Z", "--client", ADMIN, "--count", "1"), [bob]),
-    ):
-        assert [json.loads(line) for line in (await run(admin, "audit", *arguments)).output.splitlines()] == found
-    assert "such as 2027" in (await run(admin, "audit", "--since", "2001-01-01")).output
-
-
-async def test_requests_are_named_as_synapse_names_them(start_homeserver: StartHomeserver) -> None:
-    """A header may give the name (`request_id_header`): what of it is fit to be kept, and not more."""
-    listener = http_listener("client")
-    listener["http_options"] = {}
-    listener["request_id_header"] = "X-Request"
-    admin = await Admin.of(await start_homeserver(module=scim_module(), listeners=[listener]))
-    long = "a\x7fb\xe9 " + "c" * 1000
-    assert_scim(await admin.scim.post("/Users", new_user("ann"), headers={"X-Request": long}), 201)
-
-    ((kept,),) = await told(admin, "requestId")
-    assert kept.startswith("POST-ab c")
-    assert set(kept[7:]) == {" ", "c"}
-    assert 90 < len(kept) <= 100
 
 
 async def test_a_flood_of_refusals_fills_no_table(admin: Admin) -> None:
