@@ -44,6 +44,7 @@ from synapse_scim.mapping.rendering import Rendered
 from synapse_scim.mapping.schema import MATRIX_SCHEMA
 from synapse_scim.protocol import dialects, payload
 from synapse_scim.protocol.presentation import Presenter, cut, shown
+from synapse_scim.protocol.provider import DEFAULT_PAGE_SIZE
 from synapse_scim.store.errors import LaterException
 from synapse_scim.store.rendering import StoredUsers
 from synapse_scim.subject import Subject
@@ -171,6 +172,9 @@ class Service(ScimService):
     def read_search(self, resource_types: list[ResourceType], payload: Any) -> tuple[SearchRequest[Any], Any]:
         """Bound the filter before it is parsed, and read the dialect of old releases of authentik."""
         if isinstance(payload, dict):
+            if "count" not in map(str.casefold, payload):
+                # Where the library gives it afterwards, pydantic checks everything once more.
+                payload = {**payload, "count": min(DEFAULT_PAGE_SIZE, self._limits.page_size)}
             for name, value in payload.items():
                 if name.casefold() != "filter" or not isinstance(value, str):
                     continue

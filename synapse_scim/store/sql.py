@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
-
-import attrs
+from typing import Any, NamedTuple
 
 
-@attrs.frozen
-class Sql:
-    """A piece of SQL whose `?` stand for its parameters, in this order."""
+class Sql(NamedTuple):
+    """A piece of SQL whose `?` stand for its parameters, in this order.
+
+    A search makes some thirty of them: as a tuple, each takes half of the time.
+    """
 
     text: str
     parameters: tuple[Any, ...] = ()
@@ -20,16 +20,18 @@ class Sql:
 
         The text's own parameters stand before, between and after the pieces as its `?` do.
         """
-        chunks = self.text.split("{}")
-        own = list(self.parameters)
-        text, parameters = "", []
-        for chunk, part in zip(chunks, (*parts, EMPTY), strict=True):
-            mine = chunk.count("?")
-            parameters += own[:mine]
-            own = own[mine:]
-            text += chunk + part.text
+        text, *chunks = self.text.split("{}")
+        parameters, left = (), self.parameters
+        if left:
+            mine = text.count("?")
+            parameters, left = left[:mine], left[mine:]
+        for part, chunk in zip(parts, chunks, strict=True):
+            text += part.text + chunk
             parameters += part.parameters
-        return Sql(text, tuple(parameters))
+            if left:
+                mine = chunk.count("?")
+                parameters, left = parameters + left[:mine], left[mine:]
+        return Sql(text, parameters)
 
 
 EMPTY = Sql("")
