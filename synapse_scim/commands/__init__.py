@@ -10,7 +10,6 @@ from typing import Any, cast
 
 import click
 
-from synapse_scim import __version__
 from synapse_scim.client.trouble import INTERRUPTED, Trouble
 from synapse_scim.commands.audit import audit
 from synapse_scim.commands.check import check
@@ -47,7 +46,7 @@ class _Commands(click.Group):
 
 
 @click.group(cls=_Commands)
-@click.version_option(__version__)
+@click.version_option(package_name="synapse-scim")
 def main() -> None:
     """Care for SCIM on a Synapse homeserver."""
 
