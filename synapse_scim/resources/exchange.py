@@ -103,6 +103,8 @@ class Observer:
         subject = exchange.subject
         if subject is None or exchange.is_limited or not exchange.is_ready:
             return
+        if response.status < HTTPStatus.BAD_REQUEST and not exchange.bulk:
+            return
         attempts = exchange.attempts(response)
         guarded = sum(attempt.status == HTTPStatus.TOO_MANY_REQUESTS for attempt in attempts)
         if guarded:

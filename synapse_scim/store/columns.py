@@ -6,6 +6,9 @@ of `users u`, its record `s` in synapse_scim_users and its profile `p`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cached_property
+
 import attrs
 from scim2_models import AttributeBinding
 
@@ -44,6 +47,7 @@ class Columns:
     reader: AccountReader
     users: UserMapping
     historical: HistoricalUserIds
+    _entries: dict[str, tuple[Sql, ...]] = attrs.field(factory=dict, init=False)
 
     def single(self, binding: AttributeBinding) -> Sql | None:
         """Return the SQL of a value that an account has once, NULL where it has none.
@@ -51,8 +55,15 @@ class Columns:
         Returns:
             `None` for an attribute whose values are among the search values.
         """
-        special = {
+        return self._single_values.get(attribute_key(binding))
+
+    @cached_property
+    def _single_values(self) -> Mapping[str, Sql]:
+        return {
             "id": Sql("u.name"),
+            "userName": self._user_name(),
+            "externalId": self._external_id(),
+            "displayName": self._display_name(),
             "meta.resourceType": Sql("'User'"),
             "meta.created": Sql("COALESCE(s.created_ts, u.creation_ts * 1000)"),
             "meta.lastModified": Sql(
@@ -72,16 +83,6 @@ class Columns:
             "MatrixUser:userType": Sql(self.database.folded("u.user_type")),
             "MatrixUser:managed": Sql(_flag("s.user_id IS NOT NULL")),
         }
-        key = attribute_key(binding)
-        match key:
-            case "userName":
-                return self._user_name()
-            case "externalId":
-                return self._external_id()
-            case "displayName":
-                return self._display_name()
-            case _:
-                return special.get(key)
 
     def _user_name(self) -> Sql:
         return Sql(
@@ -95,6 +96,11 @@ class Columns:
         Args:
             text: The other SQL.
         """
+        return "".join(join for column, join in self._joins.items() if column in text)
+
+    @cached_property
+    def _joins(self) -> Mapping[str, str]:
+        """The joins, by how the columns begin that need them."""
         # Once for each account that SCIM does not manage, however often a filter asks for the name.
         name = f"CASE WHEN s.user_id IS NULL THEN lower({self.reader.localpart_sql()}) END"
         conditions = {
@@ -103,11 +109,10 @@ class Columns:
             "p": ("profiles", "p.full_user_id = u.name"),
             "c": ("synapse_scim_changes", "c.user_id = u.name"),
         }
-        return "".join(
-            f" LEFT JOIN {table} {alias} ON {condition}"
+        return {
+            f"{alias}.": f" LEFT JOIN {table} {alias} ON {condition}"
             for alias, (table, condition) in conditions.items()
-            if f"{alias}." in text
-        )
+        }
 
     def _external_id(self) -> Sql:
         provider = self.users.sso.providers.get(DEFAULT_DOMAIN)
@@ -129,6 +134,11 @@ class Columns:
 
     def entries(self, attribute: str) -> tuple[Sql, ...]:
         """Return queries of the entries of a multi-valued attribute of `u`: user_id, entry and value."""
+        if attribute not in self._entries:
+            self._entries[attribute] = self._entries_of(attribute)
+        return self._entries[attribute]
+
+    def _entries_of(self, attribute: str) -> tuple[Sql, ...]:
         if attribute == "schemas":
             return (self._schemas(),)
         if attribute == "photos":
