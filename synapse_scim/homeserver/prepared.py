@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import re
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
@@ -29,6 +30,9 @@ _MOST = 50
 
 _LONGEST = 20_000
 """The characters of a statement that is kept."""
+
+_KEPT = re.compile(r"((?:SET LOCAL \w+ = \w+; )*)((?:SELECT|INSERT|UPDATE|DELETE|WITH) .*)", re.DOTALL)
+"""A statement that can be prepared, behind its settings."""
 
 _NUMBERS = itertools.count(1)
 
@@ -66,11 +70,13 @@ class PreparedStatements:
             kept = self._of_connections[connection] = _Statements()
         return cast("Transaction", _RememberingTransaction(txn, self, kept))
 
-    def run(self, txn: LoggingTransaction, kept: _Statements, sql: str, parameters: Sequence[Any]) -> None:
-        """Run a statement, as it was prepared if it is run often."""
+    def run(
+        self, txn: LoggingTransaction, kept: _Statements, settings: str, sql: str, parameters: Sequence[Any]
+    ) -> None:
+        """Run a statement behind the settings that it is planned with, as it was prepared if it is run often."""
         statement = kept.used(txn, sql)
         if statement.uses < _USES:
-            txn.execute(sql, parameters)
+            txn.execute(settings + sql, parameters)
             return
         if not statement.is_prepared:
             try:
@@ -80,7 +86,7 @@ class PreparedStatements:
             statement.is_prepared = True
         places = f"({', '.join('?' * len(parameters))})" if parameters else ""
         try:
-            txn.execute(f"EXECUTE {statement.name}{places}", parameters)
+            txn.execute(f"{settings}EXECUTE {statement.name}{places}", parameters)
         except self._errors.DatabaseError as error:
             if getattr(error, "pgcode", None) in _GONE:
                 raise self._given_up(error) from error
@@ -132,10 +138,11 @@ class _RememberingTransaction:
     _kept: _Statements
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> None:
-        if len(sql) <= _LONGEST and sql.startswith(("SELECT ", "INSERT ", "UPDATE ", "DELETE ", "WITH ")):
-            self._statements.run(self._txn, self._kept, sql, parameters)
-        else:
+        kept = _KEPT.fullmatch(sql) if len(sql) <= _LONGEST else None
+        if kept is None:
             self._txn.execute(sql, parameters)
+        else:
+            self._statements.run(self._txn, self._kept, kept[1], kept[2], parameters)
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
         return iter(self._txn)

@@ -58,6 +58,18 @@ async def test_what_is_asked_often_is_remembered(homeserver: LocalHomeserver, da
     assert await remembered(homeserver) == ["SELECT CAST($1 AS INTEGER) * $2 AS thing"]
 
 
+async def test_settings_for_a_statement_count_when_it_is_remembered(
+    homeserver: LocalHomeserver, database: HomeserverDatabase
+) -> None:
+    """They stand before it, for its transaction alone; what is remembered is the statement."""
+    query = "SET LOCAL work_mem = 77; SELECT current_setting('work_mem') || CAST(? AS TEXT) AS thing"
+    for number in range(OFTEN):
+        assert await asked(database, query, number) == [(f"77kB{number}",)]
+
+    assert await asked(database, "SELECT current_setting('work_mem')") != [("77kB",)]
+    assert await remembered(homeserver) == ["SELECT current_setting('work_mem') || CAST($1 AS TEXT) AS thing"]
+
+
 async def test_what_changes_something_is_undone_with_its_transaction(
     homeserver: LocalHomeserver, database: HomeserverDatabase
 ) -> None:
