@@ -38,6 +38,7 @@ from synapse_scim.homeserver.clock import DatabaseClock
 from synapse_scim.homeserver.departures import Departures
 from synapse_scim.homeserver.identifiers import Identifiers
 from synapse_scim.homeserver.media import MediaRepository, PhotoRefused, PhotoUnavailable
+from synapse_scim.homeserver.newborns import Newborns
 from synapse_scim.homeserver.outages import Outages
 from synapse_scim.homeserver.passwords import digest, nobodys_hash
 from synapse_scim.steps import (
@@ -96,6 +97,7 @@ class SynapseAccounts:
         self._outages = Outages(hs)
         self._departures = Departures(hs)
         self._identifiers = Identifiers(hs)
+        self._newborns = Newborns(hs)
         self._shared = settings.has_other_processes(hs) if shared is None else shared
         self._media = MediaRepository(hs, max_size=max_photo_size)
         self.stores_photos = self._media.is_here
@@ -150,7 +152,8 @@ class SynapseAccounts:
 
     async def register(self, registration: Registration, former: str | None = None) -> None:
         """Register an account."""
-        with self._registration_errors(registration.localpart):
+        user_id = f"@{registration.localpart}:{self.server_name}"
+        with self._registration_errors(registration.localpart), self._newborns.expected(user_id):
             await self._hs.get_registration_handler().register_user(
                 localpart=registration.localpart,
                 password_hash=registration.password_hash,

@@ -84,8 +84,8 @@ class Wanted:
 def write(txn: Transaction, events: Iterable[Event], now: datetime) -> None:
     """Record events within the transaction in which they happen."""
     for position, event in enumerate(events):
-        # What happens at once is told in this order.
-        _write(txn, f"{position:04x}{secrets.token_hex(14)}", event, ts_ms(now), 1)
+        # What happens at once is told in this order, and what happens next is stored beside it.
+        _write(txn, f"{ts_ms(now):012x}{position:04x}{secrets.token_hex(8)}", event, ts_ms(now), 1)
 
 
 def count(txn: Transaction, events: Sequence[Event], now: datetime) -> None:

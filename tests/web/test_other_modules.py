@@ -2,16 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from synapse.module_api import ModuleApi
 from synapse.module_api.errors import SynapseError
 from synapse.spam_checker_api import RegistrationBehaviour
 
 from tests.conftest import Owner
+from tests.support.configuration import scim_module
+from tests.support.homeserver import StartHomeserver
 from tests.web.clients import Admin, assert_error, new_user, url_of, without_meta
 
 EMAIL = {"value": "ann@corp.example", "type": "work"}
+
+
+class Bouncer:
+    """A module of Synapse, such as anybody may write, that deactivates a new account at once."""
+
+    def __init__(self, _: None, api: ModuleApi) -> None:
+        """Be told of registrations."""
+        self._store = api._store
+        api.register_account_validity_callbacks(on_user_registration=self._registered)
+
+    @staticmethod
+    def parse_config(_: Mapping[str, Any]) -> None:
+        """Take any configuration."""
+
+    async def _registered(self, user_id: str) -> None:
+        if user_id == "@unwanted:example.org":
+            await self._store.set_user_deactivated_status(user_id, deactivated=True)
+
+
+async def _found_by_name(admin: Admin, text: str) -> list[str]:
+    """Return whom the directory of users finds."""
+    path = "/_matrix/client/v3/user_directory/search"
+    response = await admin.synapse.request("POST", path, {"search_term": text})
+    assert response.status == 200, response.body
+    return [user["user_id"] for user in response.json["results"]]
 
 
 @pytest.mark.usefixtures("engine", "owner")
@@ -120,3 +149,35 @@ async def test_the_limit_of_messages_does_not_hold_a_name_up(admin: Admin) -> No
         record.name.startswith("synapse_scim") and "The rooms of @ann:example.org" in record.getMessage()
         for record in admin.homeserver.log_records
     )
+
+
+@pytest.mark.parametrize("is_first", [True, False], ids=["before", "after"])
+async def test_what_a_module_does_with_a_new_account_counts(start_homeserver: StartHomeserver, is_first: bool) -> None:  # noqa: FBT001
+    """An account that another module deactivates while SCIM makes it is inactive, and in no directory.
+
+    Synapse does not ask its database how an account is that SCIM registers, but whatever changes it is heard of.
+    """
+    bouncer = {"module": f"{__name__}.Bouncer", "config": {}}
+    modules = [bouncer, scim_module()] if is_first else [scim_module(), bouncer]
+    config = {"modules": modules, "user_directory": {"search_all_users": True}}
+    admin = await Admin.of(await start_homeserver(config=config))
+
+    made = {name: await admin.scim.create(name, displayName=f"Dr {name}") for name in ("unwanted", "wanted")}
+
+    assert {name: user["active"] for name, user in made.items()} == {"unwanted": False, "wanted": True}
+    assert await _found_by_name(admin, "Dr") == [made["wanted"]["id"]]
+    store: Any = admin.homeserver.hs.get_datastores().main
+    for name, is_deactivated in (("unwanted", True), ("wanted", False)):
+        assert await store.get_user_deactivated_status(made[name]["id"]) is is_deactivated
+
+
+async def test_accounts_for_support_are_in_no_directory(start_homeserver: StartHomeserver) -> None:
+    """Where the homeserver registers everybody as its own support, SCIM's accounts are no exception."""
+    config = {"user_types": {"default_user_type": "support"}, "user_directory": {"search_all_users": True}}
+    admin = await Admin.of(await start_homeserver(config=config))
+
+    await admin.scim.post("/Users", new_user("ann", displayName="Dr Ann"))
+
+    store: Any = admin.homeserver.hs.get_datastores().main
+    assert await store.is_support_user("@ann:example.org")
+    assert await _found_by_name(admin, "Dr") == []

@@ -137,7 +137,7 @@ async def test_a_put_reads_the_account_once(admin: Admin) -> None:
 async def test_a_creation_adds_two_transactions_to_the_registration(admin: Admin) -> None:
     """What may be in the way is looked for where the names are reserved, and the User is shown without a further look.
 
-    Nothing more is asked of Synapse than a registration is.
+    Nothing more is asked of Synapse than a registration is; how the new account is, it need not ask.
     """
     with statements() as names:
         await admin.homeserver.register("ann", display_name="Ann")
@@ -155,6 +155,9 @@ async def test_a_creation_adds_two_transactions_to_the_registration(admin: Admin
     assert ours.keys() == {"synapse_scim_reserve", "synapse_scim_conclude"}
     assert ours["synapse_scim_reserve"] <= 7
     assert ours["synapse_scim_conclude"] <= 5
+    at_hand = {"get_user_deactivated_status", "is_support_user"}
+    assert at_hand <= registration.keys()
+    assert at_hand.isdisjoint(names)
     assert Counter(names) - ours <= registration
 
 
