@@ -24,7 +24,10 @@ _REFUSED_CREDENTIALS = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
 
 def _printable(request_id: str) -> str:
     """Return a request's id, which a header may give: as much of it as is fit to be kept."""
-    return "".join(c for c in request_id[:_LONGEST_REQUEST_ID] if c.isascii() and c.isprintable())
+    shortened = request_id[:_LONGEST_REQUEST_ID]
+    if shortened.isascii() and shortened.isprintable():
+        return shortened
+    return "".join(c for c in shortened if c.isascii() and c.isprintable())
 
 
 @attrs.define(kw_only=True)

@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import lru_cache
 from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import Any, Protocol
 
@@ -131,14 +132,19 @@ class Limits:
         return subject
 
     def _network(self, request: SynapseRequest) -> str:
-        """Return the part of an address that belongs to one household or company: of IPv6 the first half."""
-        try:
-            address = ip_address(self.address(request))
-        except ValueError:
-            return "unknown"
-        if isinstance(address, IPv6Address):
-            address = address.ipv4_mapped or IPv6Network((int(address), 64), strict=False).network_address
-        return str(address)
+        return _network_of(self.address(request))
+
+
+@lru_cache(maxsize=1024)
+def _network_of(address: str) -> str:
+    """Return the part of an address that belongs to one household or company: of IPv6 the first half."""
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return "unknown"
+    if isinstance(parsed, IPv6Address):
+        parsed = parsed.ipv4_mapped or IPv6Network((int(parsed), 64), strict=False).network_address
+    return str(parsed)
 
 
 _TOO_OFTEN = "This client asks too often"
