@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import attrs
@@ -10,11 +10,12 @@ from pydantic import ValidationError
 from scim2_models import Attribute, Context, Mutability, SCIMException
 from scim2_server.service import scim_exception_of
 
+from synapse_scim.client.trouble import Trouble
 from synapse_scim.config import Config
 from synapse_scim.mapping.identifiers import checked_external_id, checked_user_name
 from synapse_scim.mapping.schema import USER_SCHEMA
 from synapse_scim.protocol import dialects, payload
-from synapse_scim.protocol.provider import composed_user, provider
+from synapse_scim.protocol.provider import composed_user, is_attribute, provider
 
 _PROVIDER = provider(Config(), passwords=True)
 _MODEL = composed_user(_PROVIDER)
@@ -133,6 +134,19 @@ def wanted_user(raw: Any) -> dict[str, Any]:
     except SCIMException as error:
         raise InvalidPerson(str(error.detail)) from None
     return _merged(wanted, dict(_emptied(raw)))
+
+
+def ensure_attributes(names: Iterable[str]) -> None:
+    """Check names of attributes, of which a server leaves out those that it does not know (RFC 7644 §3.9).
+
+    Raises:
+        Trouble: One names no attribute of a User.
+    """
+    for name in names:
+        if not (is_attribute(_MODEL, name) or name.lower() in _EXTENSIONS):
+            raise Trouble(
+                f"{name!r} is no attribute of a User. They are named as in SCIM: userName, name, emails.value and so on"
+            )
 
 
 def unknown_names(raw: Mapping[str, Any]) -> Iterator[str]:

@@ -13,6 +13,7 @@ from typing import IO, Any
 import click
 from rich.console import Console
 
+from synapse_scim.client.attributes import ensure_attributes
 from synapse_scim.client.files import FORMATS, Format
 from synapse_scim.client.server import LIST_RESPONSE
 from synapse_scim.client.tables import DEFAULT_COLUMNS, cells_of, columns_of, write_row
@@ -32,6 +33,7 @@ def export(
     """Write the people whom the token sees, as JSON lines, a SCIM list response or a table."""
     errors = Console(stderr=True, soft_wrap=True, highlight=False)
     names = [name.strip() for name in attributes.split(",")] if attributes else []
+    ensure_attributes(names)
     columns = columns_of(names or DEFAULT_COLUMNS) if file_format == "csv" else []
     asked = ",".join(column.path for column in columns) or ",".join(names)
     params = {name: value for name, value in (("attributes", asked), ("filter", scim_filter)) if value}

@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import attrs
@@ -53,6 +54,37 @@ class Rendered:
         return self.text.replace(_ROOT, _encode(base_url.rstrip("/"))[1:-1])
 
 
+@attrs.frozen(kw_only=True, cache_hash=True)
+class View:
+    """The homeserver's own view of an account: the Matrix extension of a User, but for the user ID."""
+
+    admin: bool
+    locked: bool
+    suspended: bool
+    deactivated: bool
+    user_type: str | None
+    managed: bool
+
+    def of(self, user_id: str) -> dict[str, Any]:
+        """Return the extension as JSON for an account."""
+        user_type = {} if self.user_type is None else {"userType": self.user_type}
+        return {
+            "userId": user_id,
+            "serverAdmin": self.admin,
+            "locked": self.locked,
+            "suspended": self.suspended,
+            "deactivated": self.deactivated,
+            **user_type,
+            "managed": self.managed,
+        }
+
+
+@lru_cache(maxsize=64)
+def _behind_user_id(view: View) -> str:
+    """Return the text of the extension from behind the user ID on, which most accounts have in common."""
+    return _encode(view.of(""))[len('{"userId":""') :]
+
+
 @attrs.frozen(kw_only=True)
 class State:
     """What only the moment of reading knows of a User.
@@ -67,7 +99,7 @@ class State:
     created: datetime
     last_modified: datetime
     active: bool | None
-    view: Mapping[str, Any]
+    view: View
 
 
 def timestamp(moment: datetime) -> str:
@@ -103,11 +135,14 @@ def rendered(user_id: str, text: str, state: State) -> Rendered:
     """Fill the gaps of a text."""
     common, before, after = text.split(_GAP)
     active = "" if state.active is None else f',"active":{"true" if state.active else "false"}'
-    rest = f'{before}{active}{"," if after else ""}{after},"{MATRIX_SCHEMA}":{_encode(state.view)}}}'
+    view = f'{{"userId":{_encode(user_id)}{_behind_user_id(state.view)}'
+    rest = f'{before}{active}{"," if after else ""}{after},"{MATRIX_SCHEMA}":{view}}}'
     etag = version(common, rest)
+    created = timestamp(state.created)
+    modified = created if state.last_modified == state.created else timestamp(state.last_modified)
     meta = (
-        f'"resourceType":"User","created":"{timestamp(state.created)}",'
-        f'"lastModified":"{timestamp(state.last_modified)}","location":"{_ROOT}/Users/{quoted_id(user_id)}",'
+        f'"resourceType":"User","created":"{created}",'
+        f'"lastModified":"{modified}","location":"{_ROOT}/Users/{quoted_id(user_id)}",'
         f'"version":{_encode(etag)}'
     )
     return Rendered(user_id, etag, f'{common},"meta":{{{meta}}},{rest}')

@@ -10,7 +10,7 @@ import attrs
 from synapse_scim.accounts import Account, Record
 from synapse_scim.config import DEFAULT_DOMAIN, Sso
 from synapse_scim.mapping.identifiers import quoted_id, unmanaged_user_name
-from synapse_scim.mapping.rendering import Rendered, State, rendered, template, timestamp
+from synapse_scim.mapping.rendering import Rendered, State, View, rendered, template, timestamp
 from synapse_scim.mapping.schema import ENTERPRISE_SCHEMA, MATRIX_SCHEMA, USER_SCHEMA, PasswordlessUser
 from synapse_scim.mapping.threepids import ATTRIBUTES, ThreepidMapping, published_value, unclaimed
 
@@ -60,7 +60,7 @@ class UserMapping:
             "version": rendered(account.user_id, template(*parts), state).version,
         }
         active = {} if state.active is None else {"active": state.active}
-        return {**common, "meta": meta, **before, **active, **after, MATRIX_SCHEMA: state.view}
+        return {**common, "meta": meta, **before, **active, **after, MATRIX_SCHEMA: state.view.of(account.user_id)}
 
     def shown(self, account: Account) -> dict[str, Any]:
         """Return what `to_payload` does, but for `meta` and the homeserver's own view."""
@@ -94,8 +94,7 @@ class UserMapping:
             created=record.created if record else account.created,
             last_modified=max(written, account.changed_elsewhere or written),
             active=None if record is not None and record.active_removed else account.usable,
-            view=homeserver_view(
-                user_id=account.user_id,
+            view=View(
                 admin=account.admin,
                 locked=account.locked,
                 suspended=account.suspended,
@@ -187,31 +186,6 @@ class UserMapping:
         if not (value.startswith("@") and value.endswith(f":{self.server_name}")):
             return dict(enterprise)
         return {**enterprise, "manager": {"value": value, "$ref": f"Users/{quoted_id(value)}"}}
-
-
-def homeserver_view(
-    *,
-    user_id: str,
-    admin: bool,
-    locked: bool,
-    suspended: bool,
-    deactivated: bool,
-    user_type: str | None,
-    managed: bool,
-) -> dict[str, Any]:
-    """Return what the homeserver itself says of an account: the Matrix extension of a User."""
-    view = {
-        "userId": user_id,
-        "serverAdmin": admin,
-        "locked": locked,
-        "suspended": suspended,
-        "deactivated": deactivated,
-        "userType": user_type,
-        "managed": managed,
-    }
-    if user_type is None:
-        del view["userType"]
-    return view
 
 
 def _assigned(attributes: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:

@@ -90,7 +90,9 @@ async def test_export_can_be_chosen(line: CommandLine, admin: Admin) -> None:
     await admin.scim.create("ann", title="Cook", nickName="Annie")
     await admin.scim.create("bob")
 
-    lines = await line.run("export", "--filter", "title pr", "--attributes", "userName, title")
+    enterprise = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User"
+    names = f"userName, title, {enterprise}"
+    lines = await line.run("export", "--filter", "title pr", "--attributes", names)
     table = await line.run("export", "--filter", 'userName ne "admin"', "--format", "csv")
 
     assert {name: value for name, value in json.loads(lines.stdout).items() if name not in {"schemas", "id"}} == {
@@ -101,6 +103,18 @@ async def test_export_can_be_chosen(line: CommandLine, admin: Admin) -> None:
         "id,userName,externalId,active,displayName,name.givenName,name.familyName,emails.value,phoneNumbers.value",
         "@ann:example.org,ann,,true,,,,,",
     ]
+
+
+@pytest.mark.usefixtures("admin")
+@pytest.mark.parametrize("file_format", ["jsonl", "list", "csv"])
+async def test_export_of_attributes_that_do_not_exist(file_format: str, line: CommandLine) -> None:
+    """A misspelt attribute, which the server would leave out in silence, is named, and nothing is exported."""
+    path = line.folder / "export"
+
+    exported = await line.run("export", "--format", file_format, "--output", path, "--attributes", "userName,titel")
+
+    assert (exported.exit_code, path.exists()) == (2, False)
+    assert "'titel' is no attribute of a User" in exported.output
 
 
 async def test_export_of_what_does_not_fit_into_a_table_says_so(line: CommandLine, admin: Admin) -> None:
