@@ -189,6 +189,19 @@ async def test_identifiers_changed_elsewhere_are_shown(scim: Scim, synapse: Syna
     assert await scim.names('phoneNumbers.value eq "+43123456789"') == ["ann"]
 
 
+async def test_an_odd_address_that_somebody_else_binds_is_shown(scim: Scim, synapse: Synapse) -> None:
+    """An address may hold what JSON escapes, as long as Synapse takes it; it is shown alone and in a list."""
+    ann = await scim.create("ann", emails=[WORK, {"value": "ann@y.example"}])
+    odd = 'o"lee@x.example'
+
+    await synapse.change(ann["id"], threepids=[{"medium": "email", "address": odd}])
+
+    expected = [{"value": address} for _, address in sorted(await synapse.threepids(ann["id"]))]
+    assert (await scim.read(ann["id"]))["emails"] == expected
+    (listed,) = await scim.users(filter='userName eq "ann"')
+    assert listed["emails"] == expected
+
+
 @pytest.mark.homeserver(
     config={
         "email": {
