@@ -9,11 +9,10 @@ from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast
 
-from synapse.api.constants import ProfileFields
-from synapse.api.errors import Codes, LimitExceededError, SynapseError
+from synapse.api.errors import Codes, SynapseError
 from synapse.logging.context import defer_to_thread
 from synapse.storage.database import LoggingTransaction
-from synapse.types import UserID, create_requester
+from synapse.types import create_requester
 from synapse.util.duration import Duration
 from synapse.util.threepids import validate_email
 
@@ -41,6 +40,7 @@ from synapse_scim.homeserver.media import MediaRepository, PhotoRefused, PhotoUn
 from synapse_scim.homeserver.newborns import Newborns
 from synapse_scim.homeserver.outages import Outages
 from synapse_scim.homeserver.passwords import digest, nobodys_hash
+from synapse_scim.homeserver.profiles import Profiles
 from synapse_scim.steps import (
     AddExternalId,
     AddThreepid,
@@ -98,6 +98,7 @@ class SynapseAccounts:
         self._departures = Departures(hs)
         self._identifiers = Identifiers(hs)
         self._newborns = Newborns(hs)
+        self._profiles = Profiles(hs)
         self._shared = settings.has_other_processes(hs) if shared is None else shared
         self._media = MediaRepository(hs, max_size=max_photo_size)
         self.stores_photos = self._media.is_here
@@ -312,29 +313,9 @@ class SynapseAccounts:
         _ = self._hs.run_as_background_process(name, function)
 
     async def change_profile(self, user_id: str, change: ProfileChange) -> None:
-        """Change the profile, in the process that writes profiles."""
-        profiles = self._hs.get_profile_handler()
-        target_user = UserID.from_string(user_id)
-        requester = create_requester(user_id, authenticated_entity=self.server_name)
-        try:
-            with account_errors(self._outages):
-                if change.value is None and change.field not in {ProfileFields.DISPLAYNAME, ProfileFields.AVATAR_URL}:
-                    await profiles.dispatch_delete_profile_field(
-                        target_user=target_user, requester=requester, field_name=change.field, by_admin=True
-                    )
-                else:
-                    await profiles.dispatch_set_profile_field(
-                        target_user=target_user,
-                        requester=requester,
-                        field_name=change.field,
-                        new_value=change.value or "",
-                        by_admin=True,
-                    )
-        except AccountChangeRefused as error:
-            # The profile is stored before the person's own limit of messages is asked about telling the rooms.
-            if not isinstance(error.__cause__, LimitExceededError):
-                raise
-            logger.info("The rooms of %s will hear of the new profile with its next change", user_id)
+        """Change the profile."""
+        with account_errors(self._outages):
+            await self._profiles.change(user_id, change)
 
     async def check_deactivation(self, user_id: str) -> None:
         """Ask the other modules."""

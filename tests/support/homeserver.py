@@ -14,7 +14,7 @@ import yaml
 from synapse.app import _base
 from synapse.app.homeserver import SynapseHomeServer, create_homeserver, setup, start
 from synapse.config.homeserver import HomeServerConfig
-from synapse.logging.context import LoggingContext
+from synapse.logging.context import SENTINEL_CONTEXT, LoggingContext, set_current_context
 from synapse.types import UserID
 from synapse.util.duration import Duration
 from twisted.internet import reactor
@@ -118,6 +118,8 @@ class LocalHomeserver:
         logging.getLogger().addHandler(self._log)
         logging.getLogger("synapse_scim").setLevel(logging.DEBUG)
         self._runs = True
+        # A test may still be in the context of a process of the homeserver before, which has ended.
+        set_current_context(SENTINEL_CONTEXT)
         try:
             with self._context():
                 setup(self.hs)

@@ -182,6 +182,8 @@ async def test_a_new_display_name_takes_two_transactions_around_the_profile(admi
     ours = Counter(name for name in names if name.startswith("synapse_scim"))
     assert ours.keys() == {"synapse_scim_read", "synapse_scim_update", "synapse_scim_settle"}
     assert ours.total() <= 9
+    # Of somebody who is in no room, none is told.
+    assert not [name for name in names if "task" in name or "lock" in name]
 
 
 async def test_a_change_of_what_matrix_does_not_know_is_one_transaction(admin: Admin) -> None:
