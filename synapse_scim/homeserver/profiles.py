@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from synapse.api.constants import ProfileFields
 from synapse.api.errors import SynapseError
@@ -26,7 +26,7 @@ class Profiles:
     def __init__(self, hs: HomeServer) -> None:
         """Use a homeserver."""
         self._server_name = hs.hostname
-        self._store = hs.get_datastores().main
+        self._store: Any = hs.get_datastores().main
         self._handler = hs.get_profile_handler()
 
     async def change(self, user_id: str, change: ProfileChange) -> None:

@@ -1,21 +1,22 @@
 """Users as JSON text, put together from what was written when they were stored.
 
 To make a page of accounts into Users takes longer than to read them, and most accounts are as SCIM left them. So what a
-User looks like is written beside its record, with gaps for what only the moment of reading knows: `meta`, `active`, the
-homeserver's own view, and the URL of the endpoints.
+User looks like is written beside its record, with gaps for what only the moment of reading knows: when it was changed
+last, its ETag, `active`, the homeserver's own view, and the URL of the endpoints.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
 import attrs
 
+from synapse_scim.accounts import Record, Threepid
 from synapse_scim.mapping.identifiers import quoted_id
 from synapse_scim.mapping.schema import MATRIX_SCHEMA
 
@@ -23,7 +24,7 @@ _GAP = "\x01"
 _ROOT = "\x02"
 """Stands for the URL of the endpoints. JSON escapes such characters, so that no value holds one."""
 
-_FORMAT = "1"
+_FORMAT = "2"
 """Which way of rendering made a text: a text of another way is not used."""
 
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
@@ -55,9 +56,20 @@ class Rendered:
 
 
 @attrs.frozen(kw_only=True, cache_hash=True)
-class View:
-    """The homeserver's own view of an account: the Matrix extension of a User, but for the user ID."""
+class State:
+    """What only the moment of reading knows of a User, but for when it was changed last.
 
+    Attributes:
+        active: Whether the person can log in; `None` if that is not shown.
+        admin: Whether the account is a server admin's; this and what follows is the homeserver's own view.
+        locked: Whether it is locked.
+        suspended: Whether it is suspended.
+        deactivated: Whether it is deactivated.
+        user_type: Synapse's type of account.
+        managed: Whether SCIM manages it.
+    """
+
+    active: bool | None
     admin: bool
     locked: bool
     suspended: bool
@@ -65,8 +77,8 @@ class View:
     user_type: str | None
     managed: bool
 
-    def of(self, user_id: str) -> dict[str, Any]:
-        """Return the extension as JSON for an account."""
+    def view(self, user_id: str) -> dict[str, Any]:
+        """Return the Matrix extension of a User as JSON."""
         user_type = {} if self.user_type is None else {"userType": self.user_type}
         return {
             "userId": user_id,
@@ -80,26 +92,14 @@ class View:
 
 
 @lru_cache(maxsize=64)
-def _behind_user_id(view: View) -> str:
-    """Return the text of the extension from behind the user ID on, which most accounts have in common."""
-    return _encode(view.of(""))[len('{"userId":""') :]
+def _texts(state: State) -> tuple[str, str, str]:
+    """Return the text of `active`, that of the Matrix extension behind the user ID, and what an ETag says of both.
 
-
-@attrs.frozen(kw_only=True)
-class State:
-    """What only the moment of reading knows of a User.
-
-    Attributes:
-        created: When the account was made, or adopted.
-        last_modified: When it was changed last.
-        active: Whether the person can log in; `None` if that is not shown.
-        view: The homeserver's own view of the account.
+    Most accounts have them in common.
     """
-
-    created: datetime
-    last_modified: datetime
-    active: bool | None
-    view: View
+    active = "" if state.active is None else f',"active":{"true" if state.active else "false"}'
+    view = _encode(state.view(""))[len('{"userId":""') :]
+    return active, view, _digest(active + view, 8)
 
 
 def timestamp(moment: datetime) -> str:
@@ -107,54 +107,81 @@ def timestamp(moment: datetime) -> str:
     return moment.isoformat().replace("+00:00", "Z")
 
 
-def template(common: Mapping[str, Any], before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
-    """Return the text of a User with gaps.
+def template(
+    user_id: str, created: datetime, common: Mapping[str, Any], before: Mapping[str, Any], after: Mapping[str, Any]
+) -> str:
+    """Return the text of a User with gaps, and in front of it what an ETag says of it.
 
     Args:
+        user_id: The id.
+        created: When the account was made, or adopted.
         common: What stands before `meta`.
         before: What stands between `meta` and `active`.
         after: What stands between `active` and the homeserver's own view.
     """
     # No value holds this: within one, quotation marks are escaped.
     rest = _encode(after)[1:-1].replace('"$ref":"Users/', f'"$ref":"{_ROOT}/Users/')
-    return _GAP.join((_encode(common)[:-1], _encode(before)[1:-1], rest))
-
-
-def kept(text: str, revision: int) -> str:
-    """Return a text with gaps as it is stored, for a revision of the record."""
-    return f"{_FORMAT}:{revision}{_GAP}{text}"
-
-
-def fresh(stored: str | None, revision: int) -> str | None:
-    """Return the text with gaps that was stored for a revision of the record; `None` if none was."""
-    mark = f"{_FORMAT}:{revision}{_GAP}"
-    return stored[len(mark) :] if stored is not None and stored.startswith(mark) else None
-
-
-def rendered(user_id: str, text: str, state: State) -> Rendered:
-    """Fill the gaps of a text."""
-    common, before, after = text.split(_GAP)
-    active = "" if state.active is None else f',"active":{"true" if state.active else "false"}'
-    view = f'{{"userId":{_encode(user_id)}{_behind_user_id(state.view)}'
-    rest = f'{before}{active}{"," if after else ""}{after},"{MATRIX_SCHEMA}":{view}}}'
-    etag = version(common, rest)
-    created = timestamp(state.created)
-    modified = created if state.last_modified == state.created else timestamp(state.last_modified)
-    meta = (
-        f'"resourceType":"User","created":"{created}",'
-        f'"lastModified":"{modified}","location":"{_ROOT}/Users/{quoted_id(user_id)}",'
-        f'"version":{_encode(etag)}'
+    parts = (_encode(common)[:-1], _encode(before)[1:-1], f",{rest}" if rest else "")
+    return _GAP.join(
+        (
+            _digest(_GAP.join(parts), 24),
+            f'{parts[0]},"meta":{{"resourceType":"User","created":"{timestamp(created)}","lastModified":"',
+            f'","location":"{_ROOT}/Users/{quoted_id(user_id)}","version":"W/\\"',
+            f'\\""}},{parts[1]}',
+            f'{parts[2]},"{MATRIX_SCHEMA}":{{"userId":{_encode(user_id)}',
+        )
     )
-    return Rendered(user_id, etag, f'{common},"meta":{{{meta}}},{rest}')
 
 
-def version(common: str, rest: str) -> str:
-    """Return the ETag of a User: it differs exactly when what is published differs, `meta` left out (RFC 7644 §3.14).
+def rendered(user_id: str, text: str, state: State, last_modified: datetime) -> Rendered:
+    """Fill the gaps of a text."""
+    return _filled(user_id, text.split(_GAP), state, timestamp(last_modified))
 
-    It is weak, since the form of the JSON does not count.
+
+def kept(text: str, record: Record) -> str:
+    """Return a text with gaps as it is stored beside the record that it shows."""
+    return _GAP.join((_mark(record.revision), listed(record.threepids), timestamp(record.modified), text))
+
+
+def as_kept(
+    user_id: str, stored: str, revision: int, threepids: str, state: State, changed: datetime | None
+) -> Rendered | None:
+    """Return a User from what was stored with its record, if its account has the identifiers that the record has.
 
     Args:
-        common: The text of what stands before `meta`.
-        rest: The text of what stands behind it.
+        user_id: The id.
+        stored: What was stored.
+        revision: That of the record.
+        threepids: The account's identifiers, in the form of `listed`, in any order.
+        state: What only the moment of reading knows.
+        changed: When somebody changed the account after SCIM did.
     """
-    return f'W/"{hashlib.sha256(f"{common},{rest}".encode()).hexdigest()[:32]}"'
+    mark, written, modified, *parts = stored.split(_GAP)
+    if mark != _mark(revision):
+        return None
+    if threepids != written and sorted(threepids.split("\n")) != written.split("\n"):
+        return None
+    return _filled(user_id, parts, state, modified if changed is None else timestamp(changed))
+
+
+def listed(threepids: Iterable[Threepid]) -> str:
+    """Return third-party identifiers as text, in an order that does not change."""
+    return "\n".join(f"{threepid.medium} {threepid.address}" for threepid in sorted(threepids))
+
+
+def _filled(user_id: str, parts: Sequence[str], state: State, last_modified: str) -> Rendered:
+    digest, head, location, before, after = parts
+    active, view, mark = _texts(state)
+    # It differs exactly when what is published differs, `meta` left out (RFC 7644 §3.14). It is weak, since the form of
+    # the JSON does not count.
+    etag = f"{digest}{mark}"
+    text = f"{head}{last_modified}{location}{etag}{before}{active}{after}{view}}}"
+    return Rendered(user_id, f'W/"{etag}"', text)
+
+
+def _mark(revision: int) -> str:
+    return f"{_FORMAT}:{revision}"
+
+
+def _digest(text: str, length: int) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:length]

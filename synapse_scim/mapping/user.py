@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 import attrs
@@ -10,7 +11,7 @@ import attrs
 from synapse_scim.accounts import Account, Record
 from synapse_scim.config import DEFAULT_DOMAIN, Sso
 from synapse_scim.mapping.identifiers import quoted_id, unmanaged_user_name
-from synapse_scim.mapping.rendering import Rendered, State, View, rendered, template, timestamp
+from synapse_scim.mapping.rendering import Rendered, State, rendered, template, timestamp
 from synapse_scim.mapping.schema import ENTERPRISE_SCHEMA, MATRIX_SCHEMA, USER_SCHEMA, PasswordlessUser
 from synapse_scim.mapping.threepids import ATTRIBUTES, ThreepidMapping, published_value, unclaimed
 
@@ -51,16 +52,16 @@ class UserMapping:
         Returns:
             The attributes in the order in which scim2-models dumps them; unassigned ones are left out.
         """
-        common, before, after = parts = self._parts(account)
+        common, before, after = self._parts(account)
         state = self.state(account)
         meta = {
             "resourceType": "User",
-            "created": timestamp(state.created),
-            "lastModified": timestamp(state.last_modified),
-            "version": rendered(account.user_id, template(*parts), state).version,
+            "created": timestamp(_created(account)),
+            "lastModified": timestamp(_last_modified(account)),
+            "version": self._rendered(account, common, before, after).version,
         }
         active = {} if state.active is None else {"active": state.active}
-        return {**common, "meta": meta, **before, **active, **after, MATRIX_SCHEMA: state.view.of(account.user_id)}
+        return {**common, "meta": meta, **before, **active, **after, MATRIX_SCHEMA: state.view(account.user_id)}
 
     def shown(self, account: Account) -> dict[str, Any]:
         """Return what `to_payload` does, but for `meta` and the homeserver's own view."""
@@ -70,7 +71,7 @@ class UserMapping:
 
     def rendered(self, account: Account) -> Rendered:
         """Return an account as the JSON text of a User."""
-        return rendered(account.user_id, template(*self._parts(account)), self.state(account))
+        return self._rendered(account, *self._parts(account))
 
     def template_of(self, user_id: str, record: Record) -> str:
         """Return the text, with gaps (`mapping.rendering`), of a User whose account is as SCIM left it."""
@@ -83,25 +84,26 @@ class UserMapping:
             threepids=record.threepids,
             record=record,
         )
-        return template(*self._parts(account))
+        return template(user_id, record.created, *self._parts(account))
+
+    def _rendered(
+        self, account: Account, common: Mapping[str, Any], before: Mapping[str, Any], after: Mapping[str, Any]
+    ) -> Rendered:
+        text = template(account.user_id, _created(account), common, before, after)
+        return rendered(account.user_id, text, self.state(account), _last_modified(account))
 
     @staticmethod
     def state(account: Account) -> State:
         """Return what only the moment of reading knows of a User."""
         record = account.record
-        written = record.modified if record else account.created
         return State(
-            created=record.created if record else account.created,
-            last_modified=max(written, account.changed_elsewhere or written),
             active=None if record is not None and record.active_removed else account.usable,
-            view=View(
-                admin=account.admin,
-                locked=account.locked,
-                suspended=account.suspended,
-                deactivated=account.deactivated,
-                user_type=account.user_type,
-                managed=record is not None,
-            ),
+            admin=account.admin,
+            locked=account.locked,
+            suspended=account.suspended,
+            deactivated=account.deactivated,
+            user_type=account.user_type,
+            managed=record is not None,
         )
 
     def _parts(self, account: Account) -> _Parts:
@@ -186,6 +188,15 @@ class UserMapping:
         if not (value.startswith("@") and value.endswith(f":{self.server_name}")):
             return dict(enterprise)
         return {**enterprise, "manager": {"value": value, "$ref": f"Users/{quoted_id(value)}"}}
+
+
+def _created(account: Account) -> datetime:
+    return account.record.created if account.record else account.created
+
+
+def _last_modified(account: Account) -> datetime:
+    written = account.record.modified if account.record else account.created
+    return max(written, account.changed_elsewhere or written)
 
 
 def _assigned(attributes: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:

@@ -19,6 +19,9 @@ _AT_ONCE = 64 * 1024
 """What is written in one go, in bytes. A larger body goes as fast as the client reads: written at once, it would start
 the time-out for the connection's next request while the client is still busy with this one."""
 
+_PART = 128 * 1024
+"""What is handed over of such a body in one go, in bytes: as much as the reactor sends at once."""
+
 
 def write_response(request: Request, response: ScimResponse, *, at_once: bool = True) -> Deferred[None] | None:
     """Send an answer, unless the client has gone.
@@ -47,6 +50,8 @@ def write_response(request: Request, response: ScimResponse, *, at_once: bool = 
         request.write(body)
         request.finish()
         return None
-    sent: Deferred[None] = FileSender().beginFileTransfer(BytesIO(body), request)
+    sender = FileSender()
+    sender.CHUNK_SIZE = _PART
+    sent: Deferred[None] = sender.beginFileTransfer(BytesIO(body), request)
     _ = sent.addCallbacks(lambda _: request.finish(), lambda failure: failure.trap(Exception, ConnectionLost))
     return sent

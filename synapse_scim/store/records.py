@@ -213,7 +213,7 @@ class Records:
         )
 
     def _rendering(self, user_id: str, record: Record) -> str:
-        return kept(self.users.template_of(user_id, record), record.revision)
+        return kept(self.users.template_of(user_id, record), record)
 
     @classmethod
     def _claim(cls, txn: Transaction, user_id: str, record: Record) -> None:

@@ -10,7 +10,7 @@ import attrs
 from scim2_models import Resource
 
 from synapse_scim.database import Database, Transaction
-from synapse_scim.mapping.rendering import Rendered, State, View, fresh, rendered
+from synapse_scim.mapping.rendering import Rendered, State, as_kept
 from synapse_scim.mapping.user import UserMapping
 from synapse_scim.store.accounts import AccountReader, moment
 
@@ -42,14 +42,16 @@ class Renderer:
     def columns(self) -> str:
         """Return the SQL of what `read` wants to know of an account."""
         threepid = "t.medium || ' ' || t.address"
-        listed = (
-            f"string_agg({threepid}, chr(10))" if self.database.is_postgresql else f"group_concat({threepid}, '\n')"
-        )
+        if self.database.is_postgresql:
+            listed, equals = f"string_agg({threepid}, chr(10))", "IS NOT DISTINCT FROM"
+        else:
+            listed, equals = f"group_concat({threepid}, '\n')", "IS"
+        profile = f"p.displayname {equals} s.displayname AND p.avatar_url {equals} s.avatar_url"
         return (
-            "u.name, u.admin, u.locked, u.suspended, u.deactivated, u.user_type, c.modified_ts, p.displayname,"
-            f" p.avatar_url, (SELECT {listed} FROM user_threepids t WHERE t.user_id = u.name),"
-            " s.displayname, s.avatar_url, s.threepids, s.active_removed, s.created_ts, s.modified_ts, s.revision,"
-            " s.rendering"
+            f"u.name, CASE WHEN {profile} THEN s.rendering END, s.revision,"
+            f" (SELECT {listed} FROM user_threepids t WHERE t.user_id = u.name),"
+            " CASE WHEN c.modified_ts > s.modified_ts THEN c.modified_ts END,"
+            " u.admin, u.locked, u.suspended, u.deactivated, u.user_type, s.active_removed"
         )
 
     def one(self, txn: Transaction, user_id: str, visible: tuple[str, Sequence[Any]]) -> Rendered | None:
@@ -89,24 +91,20 @@ class Renderer:
     @staticmethod
     def _as_left(row: Sequence[Any]) -> Rendered | None:
         """Return the User that was written with the record, if its account is as SCIM left it."""
-        (user_id, admin, locked, suspended, deactivated, user_type, changed_ms, *live) = row[:10]
-        (*left, active_removed, created_ms, modified_ms, revision, rendering) = row[10:]
-        text = fresh(rendering, revision)
-        if text is None or [*live[:-1], _threepids_json(live[-1])] != left:
+        user_id, rendering, revision, threepids, changed_ms, *state = row
+        if rendering is None:
             return None
-        state = State(
-            created=moment(created_ms),
-            last_modified=moment(max(modified_ms, changed_ms or 0)),
-            active=None if active_removed else not (locked or deactivated),
-            view=_view(admin, locked, suspended, deactivated, user_type),
-        )
-        return rendered(user_id, text, state)
+        changed = None if changed_ms is None else moment(changed_ms)
+        return as_kept(user_id, rendering, revision, threepids or "", _state(*state), changed)
 
 
 @lru_cache(maxsize=64)
-def _view(admin: Any, locked: Any, suspended: Any, deactivated: Any, user_type: str | None) -> View:
-    """Return the homeserver's view of a managed account, as a row has it; most accounts have it in common."""
-    return View(
+def _state(
+    admin: Any, locked: Any, suspended: Any, deactivated: Any, user_type: str | None, active_removed: Any
+) -> State:
+    """Return the state of a managed account, as a row has it; most accounts have it in common."""
+    return State(
+        active=None if active_removed else not (locked or deactivated),
         admin=bool(admin),
         locked=bool(locked),
         suspended=bool(suspended),
@@ -114,18 +112,6 @@ def _view(admin: Any, locked: Any, suspended: Any, deactivated: Any, user_type: 
         user_type=user_type,
         managed=True,
     )
-
-
-def _threepids_json(listed: str | None) -> str | None:
-    """Return what `accounts.threepids_json` does, of identifiers as `Renderer.columns` lists them; it takes longer.
-
-    Where JSON would escape something, the answer is another, or `None`: then the account is read whole.
-    """
-    if not listed:
-        return "[]"
-    if '"' in listed:
-        return None
-    return '[["' + '"],["'.join(line.replace(" ", '","', 1) for line in sorted(listed.split("\n"))) + '"]]'
 
 
 class StoredUsers(Sequence[Resource[Any]]):

@@ -57,6 +57,7 @@ class Query:
         sorts: Whether sort_value orders them; else the user ID does.
         descending: Whether the order is turned round.
         filters: Whether some accounts do not match.
+        number_of_all: Where everybody matches, a query of how many they are.
     """
 
     select: Sql
@@ -66,11 +67,17 @@ class Query:
     sorts: bool
     descending: bool
     filters: bool
+    number_of_all: Sql | None
 
     @property
     def matches(self) -> Sql:
         """A query of user_id and sort_value of all accounts that match."""
         return self.select.format(self.membership)
+
+    @property
+    def number(self) -> Sql:
+        """A query of how many accounts match."""
+        return self.number_of_all or Sql("SELECT COUNT(*) FROM ({}) m").format(self.matches)
 
     @property
     def reads_all(self) -> bool:
@@ -171,6 +178,7 @@ class Search:
             sorts=binding is not None,
             descending=binding is not None and request.sort_order == SearchRequest.SortOrder.descending,
             filters=request.filter is not None,
+            number_of_all=self._number_of_all() if request.filter is None and "s." not in visible else None,
         )
 
     def _users_of(self, where: Sql) -> Sql:
@@ -178,6 +186,20 @@ class Search:
         columns = self.renderer.columns
         joins = self.columns.joins(columns + where.text)
         return Sql(f"SELECT NULL, {columns} FROM users u{joins} WHERE {{}} ORDER BY u.name").format(where)
+
+    def _number_of_all(self) -> Sql:
+        """Return the query of how many Users there are.
+
+        To look for each account whether it is hidden takes half as long again.
+        """
+        used, parameters = self.renderer.reader.shown_sql(TRUE.text)
+        people = Sql(f"SELECT COUNT(*) FROM users u WHERE {used}", tuple(parameters))
+        hidden = Sql(
+            "SELECT COUNT(*) FROM synapse_scim_users hidden JOIN users u ON u.name = hidden.user_id"
+            f" WHERE hidden.state <> 'active' AND {used}",
+            tuple(parameters),
+        )
+        return Sql("SELECT ({}) - ({})").format(people, hidden)
 
     def _is_shown(self) -> str:
         """Return the SQL of whether SCIM lets an account be seen, without joining its record, for counting them all.
@@ -241,7 +263,7 @@ class Search:
             total = offset + len(found)
         else:
             planning = self.database.planning(reads_all=query.filters)
-            txn.execute(f"{planning}SELECT COUNT(*) FROM ({query.matches.text}) m", query.matches.parameters)
+            txn.execute(planning + query.number.text, query.number.parameters)
             row = txn.fetchone()
             total = row[0] if row else 0
         return Page(total=total, users=self._users(txn, found))

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from synapse.api.constants import EventTypes
 from synapse.logging.context import make_deferred_yieldable, run_in_background
+from synapse.storage.database import LoggingTransaction
 from twisted.internet.defer import Deferred
 
 from synapse_scim.homeserver.profiles import Profiles
@@ -39,12 +40,12 @@ async def shown(town: Town, user_id: str, room_id: str) -> dict[str, Any]:
 
 async def tasks(town: Town) -> int:
     """Return how many tasks Synapse was given to tell rooms of profiles."""
-    return len(await town.run(lambda txn: _all(txn, "SELECT 1 FROM scheduled_tasks WHERE action = 'update_join_states'")))
 
+    def count(txn: LoggingTransaction) -> Any:
+        txn.execute("SELECT COUNT(*) FROM scheduled_tasks WHERE action = 'update_join_states'")
+        return txn.fetchall()[0][0]
 
-def _all(txn: Any, query: str) -> list[Any]:
-    txn.execute(query)
-    return list(txn.fetchall())
+    return int(await town.run(count))
 
 
 @pytest.mark.parametrize("field", ["displayname", "avatar_url"])
@@ -61,6 +62,7 @@ async def test_rooms_are_told(town: Town, field: str) -> None:
             return (await shown(town, ann, room_id)).get(field) == "mxc://example.org/new"
 
         await until(is_told)
+    assert await tasks(town) == 1
 
 
 @pytest.mark.parametrize("field", ["displayname", "avatar_url"])

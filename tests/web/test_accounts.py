@@ -121,6 +121,7 @@ async def test_programs_and_guests_are_no_users(admin: Admin) -> None:
     hidden = guests + [f"@{name}:example.org" for name in ("robot", "help", "bridged", "notices")]
 
     assert await scim.names() == ["admin"]
+    assert (await scim.get("/Users", params={"count": 0})).json["totalResults"] == 1
     for user_id in hidden:
         assert_error(await scim.get(url_of(user_id)), 404)
         assert_error(await scim.put(user_id, new_user("x")), 404)

@@ -122,6 +122,9 @@ async def test_pages_by_index(scim: Scim) -> None:
             assert page["startIndex"] == max(start, 1)
     one = assert_scim(await scim.get("/Users", params={"filter": 'title eq "B"', "count": 1, "startIndex": 2}), 200)
     assert (one["totalResults"], one["itemsPerPage"]) == (2, 1)
+    assert (await scim.delete(f"@{everybody[-1]}:example.org")).status == 204
+    left = assert_scim(await scim.get("/Users", params={"count": 2}), 200)
+    assert (left["totalResults"], names(left)) == (5, everybody[:2])
 
 
 async def test_numbers_that_are_none(scim: Scim) -> None:
