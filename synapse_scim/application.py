@@ -140,7 +140,15 @@ def build(
         guard=OffboardingGuard(settings=config.guard, database=database),
         inactive=config.inactive,
     )
-    writer = Writer(database=database, gateway=accounts, reader=reader, records=records, offboarding=offboarding)
+    renderer = Renderer(database=database, reader=reader, users=users)
+    writer = Writer(
+        database=database,
+        gateway=accounts,
+        reader=reader,
+        renderer=renderer,
+        records=records,
+        offboarding=offboarding,
+    )
     leavers = Leavers(
         database=database,
         gateway=accounts,
@@ -183,7 +191,7 @@ def build(
         photos=photos,
         search=Search(
             database=database,
-            renderer=Renderer(database=database, reader=reader, users=users),
+            renderer=renderer,
             columns=columns,
             model=model,
         ),

@@ -133,18 +133,6 @@ class AccountReader:
             accounts[user_id] = attrs.evolve(accounts[user_id], user_name_taken=True)
         return accounts
 
-    def made(
-        self, txn: Transaction, user_id: str, record: Record, external_ids: Iterable[ExternalId]
-    ) -> Account | None:
-        """Return an account that is being made, with what it is made with."""
-        txn.execute(
-            f"SELECT {_LIVE} FROM users u LEFT JOIN profiles p ON p.full_user_id = u.name"
-            " LEFT JOIN synapse_scim_changes c ON c.user_id = u.name WHERE u.name = ?",
-            (user_id,),
-        )
-        row = txn.fetchone()
-        return None if row is None else self._account(row, record.threepids, frozenset(external_ids), record)
-
     def _nameless(self, txn: Transaction, unmanaged: Sequence[str]) -> list[str]:
         """Return those of some accounts that SCIM does not manage whose localparts managed ones bear as userNames."""
         if not unmanaged:

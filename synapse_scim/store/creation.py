@@ -26,6 +26,7 @@ from synapse_scim.gateway import AccountGateway
 from synapse_scim.mapping.changed import changed_attributes
 from synapse_scim.mapping.changes import Planner
 from synapse_scim.mapping.identifiers import fold, numbered, wanted_localpart
+from synapse_scim.mapping.rendering import Rendered
 from synapse_scim.mapping.wanted import WantedUser
 from synapse_scim.steps import SetPassword
 from synapse_scim.store import journal
@@ -57,12 +58,12 @@ class Made:
     Attributes:
         user_id: Its user ID.
         origin: Where it comes from. The caller makes an account look as wanted that is not new.
-        account: A new account, if it was seen.
+        user: The User of a new account, if it was seen.
     """
 
     user_id: str
     origin: Origin
-    account: Account | None = None
+    user: Rendered | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -214,10 +215,10 @@ class Creation:
             plan = self.planner.creation(wanted, domain=domain, unavailable=unavailable, now=self.gateway.now())
             changed = {*changed_attributes(plan, None, {}), *(() if password is None else ("password",))}
             event = caller.event("create", user_id, tuple(sorted(changed)))
-            account = await self.writer.create(localpart, plan, password, event, ensure_free if look else None)
+            user = await self.writer.create(localpart, plan, password, event, ensure_free if look else None)
             if plan.fetch is not None:
                 self.photos.fetch_soon()
-        return Made(user_id=user_id, origin=Origin.new, account=account)
+        return Made(user_id=user_id, origin=Origin.new, user=user)
 
     async def _complete(self, user_id: str) -> bool:
         """Wait for whoever makes an account, or complete it in their place.

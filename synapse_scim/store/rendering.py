@@ -69,6 +69,11 @@ class Renderer:
         )
         return self.read(txn, txn.fetchall()).get(user_id)
 
+    def made(self, txn: Transaction, user_id: str) -> Rendered | None:
+        """Return the User of an account that was made in the same transaction, whoever may see it."""
+        txn.execute(f"SELECT {self.columns} FROM users u{self.joins} WHERE u.name = ?", (user_id,))
+        return self.read(txn, txn.fetchall()).get(user_id)
+
     def read(self, txn: Transaction, rows: Sequence[Sequence[Any]]) -> dict[str, Rendered]:
         """Return Users by user ID.
 

@@ -138,25 +138,23 @@ class UserStorage(AsyncScimStorage):
 
     async def create(self, resource_type: ResourceType, resource: Resource[Any]) -> Resource[Any]:
         """Make an account of a new User, adopt the one that the person has, or bring back the one that they had."""
-        return self._to_resource(await self._create(resource))
+        (user,) = StoredUsers([await self.created(resource)], self._store.model)
+        return user
 
     async def created(self, resource: Resource[Any]) -> Rendered:
         """Create a User and return it as JSON. The library's way takes longer, since it makes a model of it again."""
-        return self._store.users.rendered(await self._create(resource))
-
-    async def _create(self, resource: Resource[Any]) -> Account:
         wanted = WantedUser.from_resource(resource)
         with scim_errors():
             for _ in range(RACES_LOST):
                 made = await self._store.creation.create(wanted, domain=self._rights.subject.domain, caller=self.caller)
                 if made.origin is Origin.new:
-                    return made.account or await self._account(made.user_id)
+                    return made.user or self._store.users.rendered(await self._account(made.user_id))
                 # Somebody else may have brought the account back, or adopted it, since it was found.
                 with suppress(AccountNotFound):
                     deleted = made.origin is Origin.deleted
                     async with self._writing(made.user_id, deleted=deleted, seen=False) as account:
                         if made.origin is not Origin.existing or account.record is None:
-                            return await self._take(account, resource, wanted)
+                            return self._store.users.rendered(await self._take(account, resource, wanted))
             raise Unavailable("The account is being changed by others again and again")
 
     async def _take(self, account: Account, resource: Resource[Any], wanted: WantedUser) -> Account:

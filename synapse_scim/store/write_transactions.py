@@ -11,8 +11,8 @@ from synapse_scim.audit import Event
 from synapse_scim.database import Transaction
 from synapse_scim.gateway import AccountGateway
 from synapse_scim.mapping.changes import Plan
+from synapse_scim.mapping.rendering import Rendered
 from synapse_scim.steps import (
-    AddExternalId,
     AnnounceThreepids,
     DatabaseChange,
     FinalChange,
@@ -24,6 +24,7 @@ from synapse_scim.store.accounts import AccountReader, ts_ms
 from synapse_scim.store.departures import Departure
 from synapse_scim.store.offboarding import Offboarding
 from synapse_scim.store.records import Records
+from synapse_scim.store.rendering import Renderer
 
 
 @attrs.frozen(kw_only=True)
@@ -33,12 +34,14 @@ class WriteTransactions:
     Attributes:
         gateway: What the homeserver does.
         reader: Reads accounts.
+        renderer: Reads them as the JSON of Users.
         records: The module's own rows.
         offboarding: What is recorded of those who leave and return.
     """
 
     gateway: AccountGateway
     reader: AccountReader
+    renderer: Renderer
     records: Records
     offboarding: Offboarding
 
@@ -72,8 +75,8 @@ class WriteTransactions:
         journal.write(txn, user_id, entry, 0)
 
     def _show(
-        self, txn: Transaction, user_id: str, entry: journal.Entry, left: tuple[FinalChange, ...], plan: Plan | None
-    ) -> Account | None:
+        self, txn: Transaction, user_id: str, entry: journal.Entry, left: tuple[FinalChange, ...]
+    ) -> Rendered | None:
         if self.gateway.registers_in_steps:
             # Of steps elsewhere, some may have come back from there half-made meanwhile.
             self._apply(txn, user_id, journal.undo_of(entry.undo))
@@ -88,10 +91,7 @@ class WriteTransactions:
             self._apply(txn, user_id, (SetPassword(None),))
         self._record(txn, entry.events)
         _go_on(txn, user_id, left)
-        if left or plan is None:
-            return None
-        subjects = [change.external_id for change in plan.database_changes if isinstance(change, AddExternalId)]
-        return self.reader.made(txn, user_id, plan.record, subjects)
+        return None if left else self.renderer.made(txn, user_id)
 
     def _begin_update(
         self,

@@ -29,6 +29,7 @@ from synapse_scim.accounts import Account, AccountChangeRefused, AccountError, U
 from synapse_scim.audit import Event, ended, not_given_back
 from synapse_scim.database import Database, Transaction
 from synapse_scim.mapping.changes import Plan
+from synapse_scim.mapping.rendering import Rendered
 from synapse_scim.steps import (
     AnnounceThreepids,
     DatabaseChange,
@@ -73,7 +74,7 @@ class Writer(WriteTransactions):
         password: SetPassword | None,
         event: Event,
         ensure_free: Callable[[Transaction], bool] | None = None,
-    ) -> Account | None:
+    ) -> Rendered | None:
         """Register an account with everything that is planned for it, and record that. The caller holds its lock.
 
         Args:
@@ -85,7 +86,7 @@ class Writer(WriteTransactions):
                 and tells whether nothing of the account is there at all; `None` if somebody has looked before.
 
         Returns:
-            The account, if it is done with already; else it is to be read.
+            Its User, if the account is done with already; else it is to be read.
 
         Raises:
             AccountError: The homeserver refuses; nothing is left behind.
@@ -100,7 +101,7 @@ class Writer(WriteTransactions):
             fetch=plan.fetch,
             events=(event,),
         )
-        account: Account | None = None
+        user: Rendered | None = None
         reserved: journal.Entry | None = None
         reserve = partial(self._transaction, "reserve", self._reserve, user_id, plan, entry, ensure_free)
         try:
@@ -109,7 +110,7 @@ class Writer(WriteTransactions):
             await self._step(self.gateway.register, registration, reserved.former_birthmark)
             if self.gateway.registers_in_steps:
                 await self._take_after_registration(user_id, plan, reserved, password)
-            account = await self._conclude(user_id, entry, plan)
+            user = await self._conclude(user_id, entry)
         except Exception as error:
             # Any: a callback of another module may have failed, in its own way, after the account was made.
             refused = _is_refusal(error)
@@ -118,7 +119,7 @@ class Writer(WriteTransactions):
                 raise
             logger.warning("The registration of %s failed after the account was made; it was completed", user_id)
         _log_unbound(user_id, plan)
-        return account
+        return user
 
     async def update(self, account: Account, plan: Plan, *events: Event) -> None:
         """Change an account as planned, and record that; a deleted one comes back by it. The caller holds its lock.
@@ -339,18 +340,18 @@ class Writer(WriteTransactions):
         except self.database.conflict:
             return await self.database.run(f"synapse_scim_{name}", function, *arguments)
 
-    async def _conclude(self, user_id: str, entry: journal.Entry, plan: Plan | None = None) -> Account | None:
+    async def _conclude(self, user_id: str, entry: journal.Entry) -> Rendered | None:
         """Show an account that was registered. What does not depend on that is done before, to save a transaction.
 
         Returns:
-            The account that was planned, unless something is still done to it.
+            Its User, unless something is still done to the account.
         """
         early = tuple(takewhile(lambda change: isinstance(change, AnnounceThreepids | SetProfileField), entry.final))
         left = entry.final if await self._make(user_id, early) is None else entry.final[len(early) :]
-        account = await self._transaction("conclude", self._show, user_id, entry, left, plan)
+        user = await self._transaction("conclude", self._show, user_id, entry, left)
         audit.log(*entry.events)
         await self._finish(user_id, left)
-        return account
+        return user
 
     async def _finish(self, user_id: str, changes: tuple[FinalChange, ...], *, again: bool = False) -> bool:
         """Make the final changes. What fails stays in the journal, for the next writer or the next start."""
