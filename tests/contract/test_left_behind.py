@@ -74,8 +74,12 @@ async def test_what_cannot_be_finished_yet_makes_the_next_wait(homeserver: Local
 
     with pytest.raises(Unavailable, match="not finished yet"):
         await failing.store.writer.recover(ANN)
+    # Maintenance begins with it, and says so.
+    await failing.maintenance.start()
 
     assert await application.store.writer.unfinished() == [ANN]
+    logged = [record.getMessage() for record in homeserver.log_records]
+    assert any(text.startswith(f"An interrupted write to {ANN} waits for the next attempt") for text in logged)
 
 
 async def test_a_race_that_is_lost_is_run_again(homeserver: LocalHomeserver) -> None:

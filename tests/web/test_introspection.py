@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from synapse.module_api.errors import ConfigError
@@ -27,6 +26,7 @@ from tests.support.issuer import (
 from tests.support.runner import BlockingRunner
 from tests.web.clients import STABLE, UNSTABLE, Admin, Synapse, assert_error, assert_scim, new_user, until
 from tests.web.tokens import (
+    Asking,
     assert_opens,
     assert_unauthenticated,
     assert_unknown,
@@ -36,32 +36,6 @@ from tests.web.tokens import (
     scim_of,
     token_of,
 )
-
-
-class Asking:
-    """Starts homeservers that ask an issuer."""
-
-    def __init__(self, start_homeserver: StartHomeserver, issuer: TokenIssuer, secret: Path) -> None:
-        """Start nothing yet; the file is to hold the homeserver's secret at the issuer."""
-        self._start = start_homeserver
-        self._issuer = issuer
-        self.secret = secret
-        secret.write_text(f"{INTROSPECTION_SECRET}\n")
-
-    def entry(self, **settings: Any) -> dict[str, Any]:
-        """Return an entry of `introspection`; settings that are None are left out."""
-        entry = {
-            "issuer": self._issuer.issuer,
-            "client_id": INTROSPECTION_ID,
-            "client_secret_path": str(self.secret),
-            **settings,
-        }
-        return {key: value for key, value in entry.items() if value is not None}
-
-    async def __call__(self, config: dict[str, Any] | None = None, **settings: Any) -> Admin:
-        """Start a homeserver, with other settings of the module and of the entry."""
-        module = scim_module({"introspection": [self.entry(**settings)], **(config or {})})
-        return await Admin.of(await self._start(module=module))
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from tests.support.client import Response
 from tests.support.confidential import keep_secret
 from tests.support.configuration import scim_module
 from tests.support.homeserver import LocalHomeserver, StartHomeserver
+from tests.support.issuer import INTROSPECTION_ID, INTROSPECTION_SECRET, TokenIssuer
 from tests.web.clients import STABLE, Admin, Scim, assert_error, assert_scim
 
 BEARER = 'Bearer realm="SCIM"'
@@ -77,3 +78,29 @@ def write(path: Path, token: str) -> Path:
     path.touch(0o600)
     path.write_text(f"{token}\n")
     return path
+
+
+class Asking:
+    """Starts homeservers that ask an issuer."""
+
+    def __init__(self, start_homeserver: StartHomeserver, issuer: TokenIssuer, secret: Path) -> None:
+        """Start nothing yet; the file is to hold the homeserver's secret at the issuer."""
+        self._start = start_homeserver
+        self._issuer = issuer
+        self.secret = secret
+        secret.write_text(f"{INTROSPECTION_SECRET}\n")
+
+    def entry(self, **settings: Any) -> dict[str, Any]:
+        """Return an entry of `introspection`; settings that are None are left out."""
+        entry = {
+            "issuer": self._issuer.issuer,
+            "client_id": INTROSPECTION_ID,
+            "client_secret_path": str(self.secret),
+            **settings,
+        }
+        return {key: value for key, value in entry.items() if value is not None}
+
+    async def __call__(self, config: dict[str, Any] | None = None, **settings: Any) -> Admin:
+        """Start a homeserver, with other settings of the module and of the entry."""
+        module = scim_module({"introspection": [self.entry(**settings)], **(config or {})})
+        return await Admin.of(await self._start(module=module))
