@@ -98,8 +98,8 @@ class SynapseAccounts:
         self._departures = Departures(hs)
         self._identifiers = Identifiers(hs)
         self._newborns = Newborns(hs)
-        self._profiles = Profiles(hs)
         self._shared = settings.has_other_processes(hs) if shared is None else shared
+        self._profiles = Profiles(hs, shared=self._shared)
         self._media = MediaRepository(hs, max_size=max_photo_size)
         self.stores_photos = self._media.is_here
         self.server_name = hs.hostname

@@ -23,11 +23,17 @@ _SHOWN_IN_ROOMS = frozenset({ProfileFields.DISPLAYNAME, ProfileFields.AVATAR_URL
 class Profiles:
     """Changes profiles, in the process that writes them."""
 
-    def __init__(self, hs: HomeServer) -> None:
-        """Use a homeserver."""
+    def __init__(self, hs: HomeServer, *, shared: bool) -> None:
+        """Use a homeserver.
+
+        Args:
+            hs: The homeserver.
+            shared: Whether other processes let people join rooms.
+        """
         self._server_name = hs.hostname
         self._store: Any = hs.get_datastores().main
         self._handler = hs.get_profile_handler()
+        self._shared = shared
 
     async def change(self, user_id: str, change: ProfileChange) -> None:
         """Change a field of a profile, in the rooms of the account too.
@@ -41,7 +47,9 @@ class Profiles:
         # To tell the rooms, Synapse takes ten transactions, also if there are none.
         if not await self._store.get_rooms_for_user(user_id):
             await self._set(user_id, change, propagate=False)
-            # What was joined meanwhile may still show the former profile.
+            # What was joined meanwhile may still show the former profile. Of joins elsewhere, the cache hears late.
+            if self._shared:
+                self._store.get_rooms_for_user.invalidate((user_id,))
             if not await self._store.get_rooms_for_user(user_id):
                 return
         try:

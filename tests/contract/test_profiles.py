@@ -25,9 +25,9 @@ def town(homeserver: LocalHomeserver) -> Town:
     return Town(homeserver)
 
 
-async def change(town: Town, user_id: str, field: str, value: str) -> None:
+async def change(town: Town, user_id: str, field: str, value: str, *, shared: bool = False) -> None:
     """Change a field of a profile."""
-    await Profiles(town.hs).change(user_id, SetProfileField(field=field, value=value, former=None))
+    await Profiles(town.hs, shared=shared).change(user_id, SetProfileField(field=field, value=value, former=None))
 
 
 async def shown(town: Town, user_id: str, room_id: str) -> dict[str, Any]:
@@ -117,6 +117,21 @@ async def test_a_room_that_is_joined_meanwhile_is_told(town: Town) -> None:
     await make_deferred_yieldable(joining)
 
     assert names == ["ann"]
+
+    async def is_told() -> bool:
+        return (await shown(town, ann, room_id)).get("displayname") == "Dr Ann"
+
+    await until(is_told)
+
+
+async def test_a_room_that_was_joined_through_another_process_is_told(town: Town) -> None:
+    """What this process knows of the rooms may be a moment old."""
+    ann, bob = await town.people("ann", "bob")
+    room_id = await town.room(bob, ann)
+    rooms: Any = town.store.get_rooms_for_user
+    rooms.prefill((ann,), frozenset())
+
+    await change(town, ann, "displayname", "Dr Ann", shared=True)
 
     async def is_told() -> bool:
         return (await shown(town, ann, room_id)).get("displayname") == "Dr Ann"
