@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from synapse.api.constants import EventTypes
+from synapse.api.errors import SynapseError
 from synapse.logging.context import make_deferred_yieldable, run_in_background
 from synapse.storage.database import LoggingTransaction
 from twisted.internet.defer import Deferred
@@ -80,6 +81,17 @@ async def test_who_is_in_no_room_has_none_told(town: Town, field: str) -> None:
     assert profile[field] == "mxc://example.org/new"
     room_id = await town.room(ann)
     assert (await shown(town, ann, room_id))[field] == "mxc://example.org/new"
+
+
+@pytest.mark.parametrize("is_in_room", [True, False])
+async def test_what_synapse_refuses_is_not_taken_for_a_limit(town: Town, is_in_room: bool) -> None:  # noqa: FBT001
+    """Whether there are rooms to tell or not."""
+    (ann,) = await town.people("ann")
+    if is_in_room:
+        await town.room(ann)
+
+    with pytest.raises(SynapseError, match="too long"):
+        await change(town, ann, "displayname", "x" * 257)
 
 
 async def test_a_room_that_is_joined_meanwhile_is_told(town: Town) -> None:
