@@ -17,6 +17,9 @@ _CONSTANTS = frozenset({"true", "false", "null"})
 MAX_LENGTH = 8 * 1024
 """How long an expression may be that is looked at."""
 
+MAX_NESTING = 32
+"""How deep brackets may stand in a filter. Identity providers need about two."""
+
 Mask = Callable[[str, str], str]
 """Returns what is shown of a text that is the value of an attribute, which is named first, in lower case."""
 
@@ -39,6 +42,17 @@ def masked_expression(text: str, mask: Mask, *, is_path: bool) -> str:
         return "".join(reader.shown)
     kept, position = reader.settled
     return "".join(reader.shown[:kept]) + mask("", text[position:])
+
+
+def is_nested_too_deep(text: str) -> bool:
+    """Tell whether brackets stand deeper in a filter than `MAX_NESTING`; those within literals do not count."""
+    if text.count("(") + text.count("[") <= MAX_NESTING:
+        return False
+    depth = deepest = 0
+    for _, _, bracket, _ in _TOKEN.findall(text):
+        depth += (bracket in {"(", "["}) - (bracket in {")", "]"})
+        deepest = max(deepest, depth)
+    return deepest > MAX_NESTING
 
 
 class _Reader:

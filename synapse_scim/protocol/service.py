@@ -47,6 +47,7 @@ from synapse_scim.mapping.identifiers import quoted_id
 from synapse_scim.mapping.rendering import Rendered
 from synapse_scim.mapping.schema import MATRIX_SCHEMA
 from synapse_scim.protocol import dialects, payload
+from synapse_scim.protocol.expressions import MAX_NESTING, is_nested_too_deep
 from synapse_scim.protocol.presentation import Presenter, cut, shown
 from synapse_scim.protocol.provider import DEFAULT_PAGE_SIZE
 from synapse_scim.store.errors import LaterException
@@ -193,6 +194,8 @@ class Service(ScimService):
                         detail=f"The filter is longer than {self._limits.filter_length} characters"
                         " ('limits.filter_length')"
                     )
+                if is_nested_too_deep(value):
+                    raise InvalidFilterException(detail=f"The filter has brackets more than {MAX_NESTING} levels deep")
                 payload = {**payload, name: dialects.authentik_filter(value)}
         return super().read_search(resource_types, payload)
 

@@ -381,3 +381,17 @@ async def test_schemas_must_name_a_user(scim: Scim) -> None:
     assert response.status in {201, 400}
     assert_scim(await scim.post("/Users", {"schemas": [USER, "urn:x:y"], "userName": "eve"}), 201)
     assert patch_of()["Operations"] == []
+
+
+async def test_brackets_have_a_depth(scim: Scim) -> None:
+    """A filter of more than 32 levels is 400; brackets within a literal, or one beside the other, are none."""
+    for levels, opening in ((32, "("), (33, "("), (200, "("), (31, "not ("), (200, "not ("), (200, "emails[(")):
+        inner = "(" * (levels - 1) + "type pr" + ")" * (levels - 1) + "]"
+        scim_filter = f"emails[{inner}" if "[" in opening else opening * levels + "id pr" + ")" * levels
+        response = await scim.get("/Users", params={"filter": scim_filter})
+        if levels > 32:
+            assert_error(response, 400, "invalidFilter", "32 levels")
+        else:
+            assert assert_scim(response, 200)["totalResults"] == (0 if "not" in opening else 1)
+    beside = " or ".join(["(id pr)"] * 100) + f' or userName eq "{"(" * 100}"'
+    assert assert_scim(await scim.get("/Users", params={"filter": beside}), 200)["totalResults"] == 1

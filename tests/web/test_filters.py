@@ -272,21 +272,20 @@ async def test_longer_filters_can_be_allowed(scim: Scim) -> None:
 
 @pytest.mark.homeserver(module_config={"limits": {"filter_length": "1M"}})
 async def test_filters_without_measure(scim: Scim) -> None:
-    """Where longer filters are allowed, 10,000 terms are refused, and so many brackets read aright or refused."""
+    """Where longer filters are allowed, 10,000 terms are refused, and so many brackets."""
     terms = [
         " or ".join(f'userName eq "u{number}"' for number in range(10_000)),
         " and ".join(f'not (emails.value co "u{number}")' for number in range(10_000)),
     ]
-    brackets = {
-        "(" * 10_000 + "id pr" + ")" * 10_000: 1,
-        "not (" * 10_000 + "id pr" + ")" * 10_000: 1,
-        f"emails[{'(' * 10_000}type pr{')' * 10_000}]": 0,
-    }
+    brackets = [
+        "(" * 10_000 + "id pr" + ")" * 10_000,
+        "not (" * 10_000 + "id pr" + ")" * 10_000,
+        f"emails[{'(' * 10_000}type pr{')' * 10_000}]",
+    ]
     wrong: dict[str, Any] = {}
     for scim_filter in (*terms, *brackets):
         response = await scim.post("/Users/.search", {"filter": scim_filter})
-        refused = response.status == 400 and response.json["scimType"] in {"invalidFilter", "tooMany"}
-        if not refused and (response.status, response.json.get("totalResults")) != (200, brackets.get(scim_filter)):
+        if response.status != 400 or response.json["scimType"] not in {"invalidFilter", "tooMany"}:
             wrong[scim_filter[:30]] = response.json
     assert wrong == {}
     assert await scim.names() == ["admin"]
